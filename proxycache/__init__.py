@@ -1,0 +1,1 @@
+"""A pull-through cache and registry for container images."""

@@ -1,0 +1,98 @@
+"""The only way to detach work from the request that asked for it.
+
+A detached task keeps a reference, logs how it failed, and is cancelled at shutdown. `SingleFlight` hands
+one task's outcome to everybody who asks while it runs (invariant 5: nothing stays in flight after it ended).
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Key = TypeVar("Key", bound=Hashable)
+
+
+async def run_to_end(work: Callable[..., T], *arguments: Any) -> T:
+    """Run a blocking `work` in a thread and wait until it has ended, also when cancelled meanwhile."""
+    job = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    try:
+        return await asyncio.shield(job)
+    finally:
+        while not job.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([job])
+
+
+class Tasks:
+    """The detached tasks of one event loop."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start `work` detached from the caller; a failure that nobody awaits is logged, never lost."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def detach(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Start `work`, whose end nobody waits for."""
+        _ = self.spawn(name, work)
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for it to end."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            logger.error("task failed", extra={"task": task.get_name()}, exc_info=error)
+
+
+class SingleFlight(Generic[Key, T]):
+    """One running task per key, whose outcome all who join share."""
+
+    def __init__(self) -> None:
+        self._running: dict[Key, asyncio.Task[T]] = {}
+
+    def find(self, key: Key) -> asyncio.Task[T] | None:
+        """Return the task that runs for `key`, if one does."""
+        return self._running.get(key)
+
+    def start_or_join(self, key: Key, start: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """Return the running task for `key`, started now if there was none.
+
+        Await it through `asyncio.shield`: it belongs to everybody who joined, not to one of them.
+        """
+        task = self._running.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(start(), name=f"single flight {key!r}")
+            self._running[key] = task
+            task.add_done_callback(lambda ended: self._ended(key, ended))
+        return task
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait for it to end."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _ended(self, key: Key, task: asyncio.Task[T]) -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
+        if not task.cancelled():
+            task.exception()  # every waiter gets it; when all of them left, nobody needs it
