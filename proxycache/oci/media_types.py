@@ -1,0 +1,27 @@
+"""The media types of manifests and what they point at."""
+
+from typing import Final
+
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY: Final = "application/vnd.oci.empty.v1+json"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+DOCKER_SCHEMA1: Final = "application/vnd.docker.distribution.manifest.v1+json"
+DOCKER_SCHEMA1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+MANIFEST_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+MANIFEST_ACCEPT: Final = ", ".join(MANIFEST_TYPES)
+"""What an upstream is asked for. Schema 1 is left out: registries convert to it, which changes the digest."""
+
+
+def is_index(media_type: str) -> bool:
+    """Return whether a manifest of this type lists other manifests."""
+    return media_type in (OCI_INDEX, DOCKER_LIST)
+
+
+def is_schema1(media_type: str) -> bool:
+    """Return whether this is Docker's first manifest format, which is not served here."""
+    return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
