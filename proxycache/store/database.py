@@ -1,0 +1,183 @@
+"""The rows: one SQLite database for all processes of a node, in WAL mode.
+
+- Reads never wait for writers; writes wait for each other for BUSY_SECONDS at most, then fail with StoreBusy.
+- Every write begins with BEGIN IMMEDIATE: a deferred transaction that reads and then writes fails at once when another
+  process wrote in between, however long it was ready to wait.
+- `synchronous=NORMAL`: a power cut may take the last commits back, but never tears or reorders them. That fits rows
+  about cached content: a row that is lost costs a question upstream, and files go before rows. Only what was
+  promised to somebody would need FULL, at 2.5 times the price of a commit.
+- Statements (in the files of the tables) keep to what SQLite and PostgreSQL share.
+- Every failure is a StoreError, so that a pull of what lies on the disk can go on without rows (invariant 12).
+
+Three connections: one that writes and one that reads, each with its thread, and one for `generation`, which costs
+5 µs on the event loop where a thread would cost 50. None of them survives a fork: open after it.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+
+from proxycache.store.errors import FormatTooNew, StoreBusy, StoreDamaged, StoreError, StoreUnusable
+from proxycache.store.schema import MIGRATIONS
+
+BUSY_SECONDS = 5.0
+GENERATION_BUSY_SECONDS = 0.05  # it can wait for a recovery after a crash only, and the event loop waits with it
+SCHEMA_VERSION = len(MIGRATIONS)
+UNLIMITED = 2**53  # a LIMIT that SQLite and PostgreSQL both take for none
+
+
+class Database:
+    """An open database; `open` makes one, and whoever opened it closes it."""
+
+    def __init__(
+        self, path: Path, *, writer: aiosqlite.Connection, reader: aiosqlite.Connection, watcher: sqlite3.Connection
+    ) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._watcher = watcher
+        self._write_lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open the database at `path`, made or migrated first where needed; any number of processes may do so at once.
+
+        Raises FormatTooNew, StoreDamaged, StoreUnusable, or StoreBusy if a migration has to wait for too long.
+        """
+        await asyncio.to_thread(_migrate, path)
+        with _failures_named(path):
+            async with AsyncExitStack() as opened:
+                writer = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                opened.push_async_callback(writer.close)
+                await writer.execute("PRAGMA synchronous = NORMAL")
+                reader = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                opened.push_async_callback(reader.close)
+                await reader.execute("PRAGMA query_only = ON")
+                watcher = await asyncio.to_thread(_connect_watcher, path)
+                opened.pop_all()
+        return cls(path, writer=writer, reader=reader, watcher=watcher)
+
+    async def close(self) -> None:
+        """Close it, after the transaction that runs."""
+        async with self._write_lock:
+            self._watcher.close()
+            await self._reader.close()
+            await self._writer.close()
+
+    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows that `sql` selects, of the newest commit of any process."""
+        with _failures_named(self._path):
+            return [tuple(row) for row in await self._reader.execute_fetchall(sql, parameters)]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Hold the write lock and yield the connection that writes; read from it by `execute_fetchall` only.
+
+        Leaving commits: then all processes see the rows. An error or a cancellation inside rolls back.
+        """
+        async with self._turn_to_write():
+            with _failures_named(self._path):
+                try:
+                    await self._writer.execute("BEGIN IMMEDIATE")
+                    yield self._writer
+                    await self._writer.commit()
+                except BaseException:
+                    # The connection's thread works in order: this comes after a statement whose caller was cancelled.
+                    await self._writer.rollback()
+                    raise
+
+    def generation(self) -> int:
+        """Return a number that is another one after any commit of any process (invariant 11); runs on the event loop.
+
+        Ask for it before reading what is then remembered: a commit in between makes the memory old, never wrong.
+        """
+        with _failures_named(self._path):
+            row: tuple[int] = self._watcher.execute("PRAGMA data_version").fetchone()
+        return row[0]
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(BUSY_SECONDS):
+                await self._write_lock.acquire()
+        except TimeoutError as error:
+            raise StoreBusy(self._path) from error
+        try:
+            yield
+        finally:
+            self._write_lock.release()
+
+
+def _connect_watcher(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=GENERATION_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _migrate(path: Path) -> None:
+    """Bring the database to SCHEMA_VERSION.
+
+    The lock on the directory lets one process at a time do it: SQLite does not wait for another one that changes the
+    journal's mode, it fails at once.
+    """
+    with _failures_named(path), _locked(path.parent):
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            found = _schema_version(connection)
+            if found > SCHEMA_VERSION:
+                raise FormatTooNew(path, found=found, known=SCHEMA_VERSION)
+            if found < SCHEMA_VERSION:
+                _run_migrations(connection)
+        finally:
+            connection.close()
+
+
+def _run_migrations(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    for statements in MIGRATIONS[_schema_version(connection) :]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    row: tuple[int] = connection.execute("PRAGMA user_version").fetchone()
+    return row[0]
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StoreUnusable(directory, error.strerror or str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _failures_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _store_error(path, error) from error
+
+
+def _store_error(path: Path, error: sqlite3.DatabaseError) -> StoreError:
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:  # the rest of an extended code is detail
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusy(path)
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreDamaged(path, str(error))
+        case _:
+            return StoreUnusable(path, str(error))

@@ -1,0 +1,77 @@
+"""The steps that make bytes survive a crash, each in its order; nothing else may fsync or rename.
+
+A file appears under its final name only when it is whole and on the disk. The durable steps, at each of which a
+process may be killed without harm to any file that has its final name:
+
+    1  content synced      what the file holds is on the disk, under its temporary name
+    2  made read-only      from here on nobody writes it (publish_file only)
+    3  directories synced  the folders above the final name are on the disk
+    4  renamed             the final name appears, at once and whole
+    5  directory synced    the final name is on the disk
+
+Before step 4 a crash leaves a temporary file, after it a finished one. All functions block: run them in a thread.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+READ_ONLY = 0o444
+
+
+def sync_file(descriptor: int) -> None:
+    """Return when the file's content is on the disk (step 1)."""
+    os.fsync(descriptor)  # noqa: TID251 - the one place
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the names in `directory` are on the disk (steps 3 and 5)."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Create `directory` and what is missing above it, durably (step 3)."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync_directory(directory.parent)
+
+
+def publish_file(source: Path, target: Path) -> None:
+    """Make `source` the read-only file `target`, durable on return; both lie on one file system.
+
+    A `target` that is there already is replaced. When this raises, `source` or `target` is there, never neither.
+    """
+    descriptor = os.open(source, os.O_RDONLY)
+    try:
+        sync_file(descriptor)
+        os.fchmod(descriptor, READ_ONLY)
+    finally:
+        os.close(descriptor)
+    make_directory(target.parent)
+    _rename(source, target)
+
+
+def write_file(path: Path, content: bytes, mode: int) -> None:
+    """Write `path` with `content`, durable on return; a reader sees the old file or the new one, never a part."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            sync_file(descriptor)
+        _rename(Path(temporary), path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _rename(source: Path, target: Path) -> None:
+    os.replace(source, target)  # noqa: PTH105, TID251 - the one place
+    sync_directory(target.parent)

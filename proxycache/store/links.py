@@ -1,0 +1,69 @@
+"""Which blobs are known here, and which repository may serve which of them.
+
+A row of `blobs` says what was stored, not that the bytes are still here: files before rows on the way in, rows before
+files on the way out (invariant 2), and whether they are here only BlobStore can say. A blob that was once seen in a
+public repository stays public; private content is served through a link of a repository that the caller may read.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import aiosqlite
+
+from proxycache.oci.digest import Digest
+from proxycache.store.database import Database
+
+_HAS_LINK = "SELECT 1 FROM links WHERE repository = ? AND digest = ?"
+_ADD_LINK = "INSERT INTO links (repository, digest) VALUES (?, ?) ON CONFLICT (repository, digest) DO NOTHING"
+_FIND_BLOB = "SELECT size, is_public, stored_at FROM blobs WHERE digest = ?"
+_RECORD_BLOB = """
+    INSERT INTO blobs (digest, size, is_public, stored_at) VALUES (?, ?, ?, ?)
+    ON CONFLICT (digest) DO UPDATE SET is_public = 1 WHERE blobs.is_public = 0 AND excluded.is_public = 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRow:
+    """A blob that was stored at `stored_at`."""
+
+    digest: Digest
+    size: int
+    is_public: bool
+    stored_at: float
+
+
+class Links:
+    """The tables of blobs and of links to them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def has(self, name: str, digest: Digest) -> bool:
+        """Return whether the repository `name` may serve `digest`."""
+        return bool(await self._database.fetch(_HAS_LINK, (name, str(digest))))
+
+    async def add(self, name: str, digests: Iterable[Digest]) -> None:
+        """Let the repository `name` serve `digests`, all of them or, if this raises, none."""
+        async with self._database.transaction() as connection:
+            await connection.executemany(_ADD_LINK, [(name, str(digest)) for digest in digests])
+
+    async def find(self, digest: Digest) -> BlobRow | None:
+        """Return what is known of the blob `digest`."""
+        rows = await self._database.fetch(_FIND_BLOB, (str(digest),))
+        if not rows:
+            return None
+        size, is_public, stored_at = rows[0]
+        return BlobRow(digest=digest, size=size, is_public=bool(is_public), stored_at=stored_at)
+
+    async def record(self, digest: Digest, size: int, *, repository: str, is_public: bool, now: float) -> None:
+        """Make a published blob known, and let `repository` serve it."""
+        blob = BlobRow(digest=digest, size=size, is_public=is_public, stored_at=now)
+        async with self._database.transaction() as connection:
+            await record_blob(connection, blob, repository)
+
+
+async def record_blob(connection: aiosqlite.Connection, blob: BlobRow, repository: str) -> None:
+    """Do what Links.record does, as a part of the caller's transaction."""
+    row = (str(blob.digest), blob.size, int(blob.is_public), blob.stored_at)
+    await connection.execute(_RECORD_BLOB, row)
+    await connection.execute(_ADD_LINK, (repository, str(blob.digest)))

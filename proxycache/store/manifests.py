@@ -1,0 +1,100 @@
+"""What was read in manifests; their exact bytes are blobs (invariant 10).
+
+A manifest never changes, so its rows are written once: who records it again adds a link, nothing more.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxycache.oci.descriptor import Descriptor
+from proxycache.oci.digest import Digest, parse_digest
+from proxycache.store.database import Database
+from proxycache.store.links import BlobRow, record_blob
+
+_FIND = "SELECT digest, media_type, size, subject, artifact_type, annotations FROM manifests WHERE digest = ?"
+_RECORD = """
+    INSERT INTO manifests (digest, media_type, size, subject, artifact_type, annotations) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (digest) DO NOTHING
+"""
+_RECORD_REFERENCE = """
+    INSERT INTO manifest_references (manifest, digest, size, media_type) VALUES (?, ?, ?, ?)
+    ON CONFLICT (manifest, digest) DO NOTHING
+"""
+_FIND_SIZE = """
+    SELECT manifest_references.size FROM manifest_references
+    JOIN links ON links.digest = manifest_references.manifest AND links.repository = ?
+    WHERE manifest_references.digest = ? LIMIT 1
+"""
+_LIST_REFERRERS = """
+    SELECT manifests.digest, media_type, size, subject, artifact_type, annotations FROM manifests
+    JOIN links ON links.digest = manifests.digest AND links.repository = ?
+    WHERE manifests.subject = ? ORDER BY manifests.digest
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """What is asked of a manifest without reading its bytes."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    subject: Digest | None = None
+    artifact_type: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+class Manifests:
+    """The tables of manifests and of what they reference."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, digest: Digest) -> ManifestRow | None:
+        """Return what is known of the manifest `digest`."""
+        rows = await self._database.fetch(_FIND, (str(digest),))
+        return _manifest_row(rows[0]) if rows else None
+
+    async def record(
+        self, row: ManifestRow, references: Iterable[Descriptor], *, repository: str, is_public: bool, now: float
+    ) -> None:
+        """Make a published manifest known, with what it references, and let `repository` serve it; in one transaction.
+
+        What it references is not linked: that a manifest names a digest does not give the right to read it.
+        """
+        manifest = str(row.digest)
+        blob = BlobRow(digest=row.digest, size=row.size, is_public=is_public, stored_at=now)
+        named = [(manifest, str(item.digest), item.size, item.media_type) for item in references]
+        async with self._database.transaction() as connection:
+            await record_blob(connection, blob, repository)
+            await connection.execute(_RECORD, _values(row))
+            await connection.executemany(_RECORD_REFERENCE, named)
+
+    async def find_size(self, repository: str, digest: Digest) -> int | None:
+        """Return the size of a blob as a manifest that `repository` may serve says, or None if none names it."""
+        rows = await self._database.fetch(_FIND_SIZE, (repository, str(digest)))
+        return rows[0][0] if rows else None
+
+    async def list_referrers(self, repository: str, subject: Digest) -> list[ManifestRow]:
+        """Return the manifests of `repository` whose subject is `subject` (distribution-spec end-12a)."""
+        rows = await self._database.fetch(_LIST_REFERRERS, (repository, str(subject)))
+        return [_manifest_row(row) for row in rows]
+
+
+def _values(row: ManifestRow) -> tuple[object, ...]:
+    subject = None if row.subject is None else str(row.subject)
+    return (str(row.digest), row.media_type, row.size, subject, row.artifact_type, json.dumps(dict(row.annotations)))
+
+
+def _manifest_row(values: tuple[Any, ...]) -> ManifestRow:
+    digest, media_type, size, subject, artifact_type, annotations = values
+    return ManifestRow(
+        digest=parse_digest(digest),
+        media_type=media_type,
+        size=size,
+        subject=None if subject is None else parse_digest(subject),
+        artifact_type=artifact_type,
+        annotations=json.loads(annotations),
+    )

@@ -1,0 +1,83 @@
+"""The tables, as numbered steps: a step that was released is never changed, a new one goes to the end.
+
+`user_version` holds how many steps a database has seen. A table whose row is little more than its key is WITHOUT
+ROWID: its primary key is then the table, one lookup instead of two. Rows that carry a document keep their rowid, since
+long rows would make such a tree deep.
+"""
+
+_FIRST_TABLES = (
+    # What an anonymous reader may see upstream, as it was found out at checked_at.
+    """
+    CREATE TABLE repositories (
+        name TEXT NOT NULL PRIMARY KEY,
+        is_public INTEGER NOT NULL,
+        checked_at REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE blobs (
+        digest TEXT NOT NULL PRIMARY KEY,
+        size INTEGER NOT NULL,
+        is_public INTEGER NOT NULL,
+        stored_at REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE links (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (repository, digest)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE manifests (
+        digest TEXT NOT NULL PRIMARY KEY,
+        media_type TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        subject TEXT,
+        artifact_type TEXT NOT NULL,
+        annotations TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX manifests_by_subject ON manifests (subject) WHERE subject IS NOT NULL",
+    """
+    CREATE TABLE manifest_references (
+        manifest TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        PRIMARY KEY (manifest, digest)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX manifest_references_by_digest ON manifest_references (digest)",
+    """
+    CREATE TABLE tags (
+        repository TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        checked_at REAL NOT NULL,
+        PRIMARY KEY (repository, tag)
+    ) WITHOUT ROWID
+    """,
+    # The order in which tags are listed, see store/tags.
+    "CREATE INDEX tags_in_order ON tags (repository, lower(tag), tag)",
+    """
+    CREATE TABLE negatives (
+        key TEXT NOT NULL PRIMARY KEY,
+        code TEXT NOT NULL,
+        until REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX negatives_by_end ON negatives (until)",
+    """
+    CREATE TABLE documents (
+        key TEXT NOT NULL PRIMARY KEY,
+        body BLOB NOT NULL,
+        checked_at REAL NOT NULL
+    )
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES,)

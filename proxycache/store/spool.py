@@ -1,0 +1,228 @@
+"""Growing blob files: one writer over all processes, many readers in each (DESIGN, "Miss").
+
+A spool is two files below `spools/`: the data, and a small record that says how much of it is there. Its leader
+holds the lock of the record file, which therefore dies with its process. (Not the lock of the data file: that
+becomes the blob, whose readers take shared locks.) Whoever gets the lock goes on with the bytes that are there.
+
+Invariant 4 lives here: `servable` is how far a reader may go before the digest is verified.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from proxycache.clock import Clock
+from proxycache.oci.digest import Digest
+from proxycache.store.layout import Layout
+from proxycache.store.leases import is_same_file, try_lock
+from proxycache.store.spool_record import Progress, SpoolRecord, SpoolState
+from proxycache.store.spool_writer import SpoolWriter
+
+HELD_BACK_BYTES = 64 * 1024
+DISTRUST_SECONDS = 60.0
+_FASTEST_POLL_SECONDS = 0.004
+_SLOWEST_POLL_SECONDS = 0.05
+
+
+def servable(progress: Progress) -> int:
+    """Return up to where bytes may go to readers: all once verified, else never the last 64 KiB."""
+    if progress.state in {SpoolState.VERIFIED, SpoolState.PUBLISHED}:
+        return progress.written
+    if progress.size is None:
+        return max(0, progress.written - HELD_BACK_BYTES)
+    return min(progress.written, max(0, progress.size - HELD_BACK_BYTES))
+
+
+class Spool:
+    """One digest's spool as this process sees it, shared by its readers and, if the leader is here, the leader."""
+
+    def __init__(self, digest: Digest, layout: Layout, clock: Clock) -> None:
+        self.digest = digest
+        self.is_led_here = False
+        self.users = 0
+        self._clock = clock
+        self._record_path = layout.spool_record(digest)
+        self._data_path = layout.spool_data(digest)
+        self._blob_path = layout.blob(digest)
+        self._changed = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
+        self._waiters = 0
+        self._record = SpoolRecord(self._record_path)
+        try:
+            self.data: BinaryIO = os.fdopen(_open_data(self._data_path), "r+b", buffering=0)
+        except BaseException:
+            self._record.close()
+            raise
+
+    def progress(self) -> Progress:
+        """Return what is there now."""
+        return self._record.progress()
+
+    @property
+    def failure(self) -> bytes:
+        """Why the last attempt failed, in the words of its leader."""
+        return self._record.failure
+
+    @property
+    def heartbeat_age(self) -> float:
+        """Seconds since the leader last said that it lives."""
+        return self._clock.monotonic() - self._record.heartbeat
+
+    def try_lead(self) -> SpoolWriter | None:
+        """Become the leader, unless there is one, or the spool has ended (`is_gone`)."""
+        if self.is_led_here or not try_lock(self._record.descriptor):
+            return None
+        writer = SpoolWriter(self.digest, self._record, self.data, (self._data_path, self._record_path))
+        if self.is_gone():
+            writer.release()
+            return None
+        self._record.begin_attempt(self._clock.monotonic())
+        self.is_led_here = True
+        return writer
+
+    def end_lead(self, writer: SpoolWriter) -> None:
+        """Give the lease back."""
+        writer.release()
+        self.is_led_here = False
+        self.notify()
+
+    def is_gone(self) -> bool:
+        """Tell whether the files of this spool are no longer there under its name: published, or given up."""
+        return not is_same_file(self._record.descriptor, self._record_path)
+
+    def is_published(self) -> bool:
+        """Tell whether the data file is the blob by now: its leader may have died between publishing and saying so."""
+        return is_same_file(self.data.fileno(), self._blob_path)
+
+    async def wait_for_change(self, seen: Progress, *, seconds: float) -> bool:
+        """Wait until the record differs from `seen`; False when it did not for so long."""
+        self._waiters += 1
+        self._watch()
+        try:
+            async with asyncio.timeout(seconds):
+                while self._record.progress() == seen:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters -= 1
+        return True
+
+    def notify(self) -> None:
+        """Wake this process's readers: its leader did something."""
+        self._changed.set()
+
+    def _watch(self) -> None:
+        """Poll for a leader in another process: one poller per spool and process, while anybody waits."""
+        if self.is_led_here or (self._poller is not None and not self._poller.done()):
+            return
+        self._poller = asyncio.get_running_loop().create_task(self._poll(), name=f"poll {self.digest}")
+
+    async def _poll(self) -> None:
+        seen = self._record.progress()
+        pause = _FASTEST_POLL_SECONDS
+        while self._waiters and not self.is_led_here:
+            await asyncio.sleep(pause)
+            now = self._record.progress()
+            pause = _FASTEST_POLL_SECONDS if now != seen else min(pause * 1.3, _SLOWEST_POLL_SECONDS)
+            if now != seen:
+                seen = now
+                self._changed.set()
+
+    def close(self) -> None:
+        """Close both files."""
+        if self._poller is not None:
+            self._poller.cancel()
+        self._record.close()
+        self.data.close()
+
+
+def _open_data(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except PermissionError:
+        path.chmod(0o600)  # its leader died while publishing it, after it had been made read-only
+        return os.open(path, flags, 0o600)
+
+
+class Spools:
+    """The spools that this process has open, one object per digest however many use it."""
+
+    def __init__(self, layout: Layout, clock: Clock) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._open: dict[Digest, Spool] = {}
+
+    @contextmanager
+    def use(self, digest: Digest) -> Iterator[Spool]:
+        """Use the spool of `digest`, made now if there is none; raises OSError where the disk refuses it."""
+        spool = self._open.get(digest)
+        if spool is None or spool.is_gone():
+            spool = self._open[digest] = Spool(digest, self._layout, self._clock)
+        spool.users += 1
+        try:
+            yield spool
+        finally:
+            spool.users -= 1
+            if not spool.users:
+                spool.close()
+                if self._open.get(digest) is spool:
+                    del self._open[digest]
+
+    def distrust(self, digest: Digest) -> None:
+        """Remember for 60 s, at all workers and over restarts, that wrong content was sent under this digest."""
+        self._marker(digest).write_text(str(self._clock.now() + DISTRUST_SECONDS))
+
+    def is_distrusted(self, digest: Digest) -> bool:
+        """Tell whether somebody may still hold a wrong beginning of this digest, which nobody must complete."""
+        marker = self._marker(digest)
+        try:
+            until = float(marker.read_text() or 0)
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            return True  # being written just now
+        if self._clock.now() < until:
+            return True
+        marker.unlink(missing_ok=True)
+        return False
+
+    def _marker(self, digest: Digest) -> Path:
+        return self._layout.spool_record(digest).with_suffix(".distrusted")
+
+    def expire(self, age_seconds: float) -> int:
+        """*Blocking.* Remove what nobody wrote to for so long and nobody leads; return how many spools that were."""
+        oldest = self._clock.now() - age_seconds
+        count = 0
+        for path in self._layout.spools.iterdir():
+            try:
+                is_old = path.stat().st_mtime < oldest
+            except FileNotFoundError:
+                continue
+            if is_old and _remove_unless_led(path):
+                count += path.suffix == ".data"
+        return count
+
+
+def _remove_unless_led(path: Path) -> bool:
+    """Remove one of a spool's files under the lease, so that no leader loses what it is about to go on with."""
+    record = path.with_suffix(".record")
+    try:
+        descriptor = os.open(record, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        path.unlink(missing_ok=True)
+        return True
+    try:
+        if not try_lock(descriptor):
+            return False
+        path.with_suffix(".data").unlink(missing_ok=True)
+        record.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)

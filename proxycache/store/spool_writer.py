@@ -1,0 +1,106 @@
+"""The leader's side of a spool: append, verify, publish, give up.
+
+The methods marked *blocking* are for a thread. Who holds a `SpoolWriter` holds the lease; `release` gives it
+back, with whatever was written left in place for the next leader.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from proxycache.oci.digest import Digest
+from proxycache.store.blobs import BlobStore
+from proxycache.store.spool_record import SpoolRecord
+from proxycache.tasks import run_to_end
+
+_READ_BYTES = 1024 * 1024
+
+
+class SpoolWriter:
+    """The one writer of a spool. Positions are given with every write: readers' sendfile moves none of ours."""
+
+    def __init__(self, digest: Digest, record: SpoolRecord, data: BinaryIO, paths: tuple[Path, Path]) -> None:
+        self.digest = digest
+        self._record = record
+        self._data = data
+        self._data_path, self._record_path = paths
+        self._hash = digest.new_hash()
+        progress = record.progress()
+        self.inherited = min(progress.written, os.fstat(data.fileno()).st_size)
+        self.size = progress.size
+        self.written = 0
+
+    def rehash(self, now: Callable[[], float]) -> None:
+        """*Blocking.* Take over the bytes that are there: hash them again, telling the world that we live."""
+        while self.written < self.inherited:
+            piece = os.pread(self._data.fileno(), min(_READ_BYTES, self.inherited - self.written), self.written)
+            if not piece:
+                break
+            self._hash.update(piece)
+            self.written += len(piece)
+            self._record.beat(now())
+        self.inherited = self.written
+        self._record.set_written(self.written)
+
+    def begin(self, size: int | None) -> None:
+        """*Blocking.* Note the size that the upstream announced and have room for it; OSError where there is none."""
+        if size:
+            os.posix_fallocate(self._data.fileno(), 0, size)
+        self.size = size
+        self._record.set_filling(size)
+
+    def append(self, piece: bytes) -> None:
+        """*Blocking.* Write and hash a piece; it may be read as soon as this returns."""
+        view = memoryview(piece)
+        while view:
+            count = os.pwrite(self._data.fileno(), view, self.written)
+            self._hash.update(view[:count])
+            self.written += count
+            view = view[count:]
+        self._record.set_written(self.written)
+
+    def start_over(self) -> None:
+        """Forget all bytes; readers that have sent some are cut."""
+        self._record.begin_generation()
+        self._hash = self.digest.new_hash()
+        self.written = 0
+        self.inherited = 0
+        self.size = None
+
+    def beat(self, now_monotonic: float) -> None:
+        """Say that the leader lives."""
+        self._record.beat(now_monotonic)
+
+    def verify(self) -> bool:
+        """Let the tail go if what was written is what the digest says."""
+        if not self.digest.matches(self._hash):
+            return False
+        self._record.set_verified()
+        return True
+
+    async def publish(self, blobs: BlobStore) -> None:
+        """Make the verified data a blob, durable on return; the spool is gone then."""
+        await run_to_end(blobs.publish, self.digest, self._data_path)
+        self._record.set_published()
+        self._record_path.unlink(missing_ok=True)
+
+    def mark_published(self) -> None:
+        """The data file is the blob already: a leader before us died between publishing and saying so."""
+        self._record.set_written(self.inherited)
+        self._record.set_published()
+        self._record_path.unlink(missing_ok=True)
+
+    def fail(self, failure: bytes) -> None:
+        """End the attempt; what was written stays for the next one."""
+        self._record.set_failed(failure)
+
+    def discard(self) -> None:
+        """Remove the spool's files; who has them open reads on."""
+        self._data_path.unlink(missing_ok=True)
+        self._record_path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Give the lease back."""
+        fcntl.flock(self._record.descriptor, fcntl.LOCK_UN)

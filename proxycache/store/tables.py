@@ -1,0 +1,36 @@
+"""All tables of one database, to be handed around together."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from proxycache.store.database import Database
+from proxycache.store.documents import Documents
+from proxycache.store.links import Links
+from proxycache.store.manifests import Manifests
+from proxycache.store.negatives import Negatives
+from proxycache.store.repositories import Repositories
+from proxycache.store.tags import Tags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """The rows there are."""
+
+    documents: Documents
+    links: Links
+    manifests: Manifests
+    negatives: Negatives
+    repositories: Repositories
+    tags: Tags
+
+    @classmethod
+    def of(cls, database: Database) -> Self:
+        """Return the tables of an open database."""
+        return cls(
+            documents=Documents(database),
+            links=Links(database),
+            manifests=Manifests(database),
+            negatives=Negatives(database),
+            repositories=Repositories(database),
+            tags=Tags(database),
+        )
