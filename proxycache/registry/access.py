@@ -1,0 +1,140 @@
+"""Which repository a request means, and whether its caller may read it.
+
+What only our credentials can read is not handed to everybody: `visibility` says how an upstream's repositories are
+judged, and private ones are for loopback peers.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxycache.clock import Clock
+from proxycache.oci.digest import Digest
+from proxycache.oci.errors import NameUnknown
+from proxycache.oci.names import Tag
+from proxycache.policy.freshness import FreshnessSettings
+from proxycache.policy.routing import RequestStyle, Route, RoutingTable, choose_route
+from proxycache.registry.record import Recorder
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.repositories import Visibility
+from proxycache.store.tables import Tables
+from proxycache.tasks import SingleFlight
+from proxycache.upstream.client import UpstreamClient
+from proxycache.upstream.errors import UpstreamError, UpstreamUnauthorized
+
+__all__ = ["Access", "Caller", "RequestStyle", "Route", "Upstream"]
+
+ASK_AGAIN_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks. `is_loopback`: from this machine, and not on behalf of somebody else."""
+
+    is_loopback: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A configured upstream."""
+
+    client: UpstreamClient
+    freshness: FreshnessSettings
+    is_offline: bool
+
+
+class Access:
+    """Opens repositories for callers."""
+
+    def __init__(
+        self,
+        routing: RoutingTable,
+        upstreams: Mapping[str, Upstream],
+        tables: Tables,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._routing = routing
+        self._upstreams = upstreams
+        self._tables = tables
+        self._recorder = recorder
+        self._clock = clock
+        self._questions: SingleFlight[str, bool] = SingleFlight()
+
+    def route(self, name: str, namespace: str | None, host: str) -> Route:
+        """Return where a request leads; raises NameInvalid or NameUnknown."""
+        return choose_route(self._routing, name, namespace, host)
+
+    @property
+    def local_namespaces(self) -> tuple[str, ...]:
+        """Below which names repositories live here."""
+        return self._routing.local_namespaces
+
+    async def open(self, route: Route, caller: Caller, reference: Tag | Digest | None = None) -> UpstreamRepository:
+        """Return the repository if `caller` may read it; `reference` is what its visibility may be asked with.
+
+        Raises UpstreamUnauthorized if it is not for this caller, UpstreamError if that could not be found out.
+        """
+        name = str(route.name)
+        if route.upstream is None:
+            raise NameUnknown(name)
+        upstream = self._upstreams[route.upstream]
+        is_public = True
+        if upstream.client.has_credentials:
+            is_public = await self._is_public(upstream, route, reference, caller)
+        if not is_public and not caller.is_loopback:
+            reason = "private at its upstream, and given to clients on this machine only"
+            raise UpstreamUnauthorized(route.upstream, 403, reason)
+        return UpstreamRepository(
+            client=upstream.client,
+            repository=route.repository,
+            name=name,
+            freshness=upstream.freshness,
+            is_public=is_public,
+            is_offline=upstream.is_offline,
+        )
+
+    async def may_list(self, name: str, caller: Caller) -> bool:
+        """Tell whether the catalog shows `name` to `caller`."""
+        upstream = self._upstreams.get(name.partition("/")[0])
+        if caller.is_loopback or upstream is None or not upstream.client.has_credentials:
+            return upstream is not None
+        match upstream.client.settings.visibility:
+            case "public":
+                return True
+            case "private":
+                return False
+            case "auto":
+                known = await self._find_visibility(name)
+                return known is not None and known.is_public
+
+    async def _is_public(
+        self, upstream: Upstream, route: Route, reference: Tag | Digest | None, caller: Caller
+    ) -> bool:
+        client = upstream.client
+        if client.settings.visibility != "auto":
+            return client.settings.visibility == "public"
+        name = str(route.name)
+        known = await self._find_visibility(name)
+        if known is not None and (upstream.is_offline or self._clock.now() - known.checked_at < ASK_AGAIN_SECONDS):
+            return known.is_public
+        if upstream.is_offline:
+            return False
+        try:
+            return await asyncio.shield(
+                self._questions.start_or_join(name, lambda: self._ask(client, route, reference))
+            )
+        except UpstreamError:
+            if known is not None:
+                return known.is_public
+            if caller.is_loopback:
+                return False
+            raise
+
+    async def _ask(self, client: UpstreamClient, route: Route, reference: Tag | Digest | None) -> bool:
+        is_public = await client.is_public(route.repository, reference)
+        await self._recorder.record_visibility(str(route.name), is_public=is_public)
+        return is_public
+
+    async def _find_visibility(self, name: str) -> Visibility | None:
+        return await self._recorder.known(self._tables.repositories.find_visibility(name))

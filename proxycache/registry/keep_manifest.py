@@ -1,0 +1,62 @@
+"""Keep a manifest that was pulled: its exact bytes as a blob, then its rows (invariants 2 and 10)."""
+
+import logging
+
+import msgspec
+
+from proxycache.oci import media_types
+from proxycache.oci.errors import ManifestInvalid
+from proxycache.oci.manifest import parse_manifest
+from proxycache.registry.record import Recorder
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.blobs import BlobStore
+from proxycache.store.errors import StoreError
+from proxycache.store.manifests import ManifestRow
+from proxycache.upstream.client import FetchedManifest
+from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamNotFound
+
+logger = logging.getLogger(__name__)
+
+
+class SchemaOneOnly(UpstreamNotFound):
+    """The upstream has it, but only as schema 1, which is not passed on."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
+        self.reason = "has it as manifest schema 1 only, which is not supported: push the image again"
+
+
+class ManifestKeeper:
+    """Puts manifests where the next asker finds them."""
+
+    def __init__(self, blobs: BlobStore, recorder: Recorder, *, max_size: int) -> None:
+        self._blobs = blobs
+        self._recorder = recorder
+        self.max_size = max_size
+
+    async def keep(self, source: UpstreamRepository, fetched: FetchedManifest) -> None:
+        """Store a verified manifest; where the disk refuses, it is passed on unkept.
+
+        Raises UpstreamMisbehaved if it is no manifest at all, so that a login page never becomes an image.
+        """
+        if media_types.is_schema1(fetched.media_type):
+            raise SchemaOneOnly(source.upstream)
+        try:
+            msgspec.json.decode(fetched.body, type=dict[str, msgspec.Raw])
+            manifest = parse_manifest(fetched.body, fetched.media_type)
+        except (ManifestInvalid, msgspec.DecodeError) as error:
+            raise UpstreamMisbehaved(source.upstream, f"sent something else for a manifest: {error}") from error
+        row = ManifestRow(
+            digest=fetched.digest,
+            media_type=fetched.media_type,
+            size=len(fetched.body),
+            subject=manifest.subject.digest if manifest.subject else None,
+            artifact_type=manifest.artifact_type,
+            annotations=manifest.annotations,
+        )
+        try:
+            await self._blobs.put(fetched.digest, fetched.body)
+        except StoreError as error:
+            logger.warning("cannot keep manifest", extra={"digest": str(fetched.digest), "why": str(error)})
+            return
+        await self._recorder.record_manifest(source, row, manifest.references())

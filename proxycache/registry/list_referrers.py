@@ -1,0 +1,116 @@
+"""List what refers to a manifest (signatures, SBOMs): the upstream's list, merged with what is held.
+
+An upstream without the referrers API is asked for the tag that stands for it (distribution-spec, "Referrers Tag
+Schema"). The merged list is kept like a tag: fresh for a while, then stale, which still counts when nobody answers.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from proxycache.clock import Clock
+from proxycache.oci.digest import Digest
+from proxycache.oci.names import Tag
+from proxycache.registry.record import Recorder
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.documents import Document
+from proxycache.store.manifests import ManifestRow
+from proxycache.store.tables import Tables
+from proxycache.tasks import SingleFlight
+from proxycache.upstream.errors import (
+    UpstreamMisbehaved,
+    UpstreamNotFound,
+    UpstreamRateLimited,
+    UpstreamUnreachable,
+)
+
+RawDescriptor = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferrerList:
+    """Descriptors as JSON values. `stale_because`: set when the upstream could not be asked."""
+
+    descriptors: list[RawDescriptor]
+    stale_because: str = ""
+
+
+class ReferrerLister:
+    """Lists referrers."""
+
+    def __init__(self, tables: Tables, recorder: Recorder, clock: Clock, *, max_size: int) -> None:
+        self._tables = tables
+        self._recorder = recorder
+        self._clock = clock
+        self._max_size = max_size
+        self._flights: SingleFlight[tuple[str, Digest], list[RawDescriptor]] = SingleFlight()
+
+    async def list_referrers(self, source: UpstreamRepository, subject: Digest, artifact_type: str) -> ReferrerList:
+        """Return what refers to `subject`, of `artifact_type` only if that is not empty; raises UpstreamError."""
+        key = f"referrers {source.name} {subject}"
+        known = await self._recorder.known(self._tables.documents.find(key))
+        listed, reason = await self._from_upstream(source, subject, key, known)
+        held = await self._recorder.known(self._tables.manifests.list_referrers(source.name, subject)) or []
+        return ReferrerList(
+            descriptors=[
+                descriptor
+                for descriptor in _merge(listed, held)
+                if not artifact_type or descriptor.get("artifactType") == artifact_type
+            ],
+            stale_because=reason,
+        )
+
+    async def _from_upstream(
+        self, source: UpstreamRepository, subject: Digest, key: str, known: Document | None
+    ) -> tuple[list[RawDescriptor], str]:
+        if known is not None and 0 <= self._clock.now() - known.checked_at < source.freshness.fresh_for:
+            return msgspec.json.decode(known.body, type=list[RawDescriptor]), ""
+        flight = self._flights.start_or_join((source.name, subject), lambda: self._ask(source, subject, key))
+        try:
+            return await asyncio.shield(flight), ""
+        except (UpstreamUnreachable, UpstreamRateLimited, UpstreamMisbehaved) as error:
+            if known is None:
+                raise
+            return msgspec.json.decode(known.body, type=list[RawDescriptor]), str(error)
+
+    async def _ask(self, source: UpstreamRepository, subject: Digest, key: str) -> list[RawDescriptor]:
+        client = source.online()
+        asked_at = self._clock.now()
+        answer = await client.get_referrers(source.repository, subject)
+        listed = await self._ask_by_tag(source, subject) if answer is None else answer.manifests
+        await self._recorder.record_document(key, msgspec.json.encode(listed), checked_at=asked_at)
+        return listed
+
+    async def _ask_by_tag(self, source: UpstreamRepository, subject: Digest) -> list[RawDescriptor]:
+        tag = Tag(f"{subject.algorithm}-{subject.encoded}"[:128])
+        try:
+            fetched = await source.online().get_manifest(source.repository, tag, max_size=self._max_size)
+        except UpstreamNotFound:
+            return []
+        try:
+            return msgspec.json.decode(fetched.body, type=_Index).manifests
+        except msgspec.DecodeError as error:
+            raise UpstreamMisbehaved(source.upstream, "its referrers tag names no index") from error
+
+
+class _Index(msgspec.Struct):
+    manifests: list[RawDescriptor]
+
+
+def _merge(listed: Iterable[RawDescriptor], held: Iterable[ManifestRow]) -> list[RawDescriptor]:
+    merged = {str(descriptor.get("digest")): descriptor for descriptor in listed}
+    for row in held:
+        merged.setdefault(str(row.digest), _descriptor(row))
+    return list(merged.values())
+
+
+def _descriptor(row: ManifestRow) -> RawDescriptor:
+    descriptor: RawDescriptor = {"mediaType": row.media_type, "digest": str(row.digest), "size": row.size}
+    if row.artifact_type:
+        descriptor["artifactType"] = row.artifact_type
+    if row.annotations:
+        descriptor["annotations"] = dict(row.annotations)
+    return descriptor

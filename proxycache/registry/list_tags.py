@@ -1,0 +1,46 @@
+"""List a repository's tags, as its upstream has them; those that are held, where it cannot be asked."""
+
+from dataclasses import dataclass
+
+from proxycache.registry.record import Recorder
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.tables import Tables
+from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamRateLimited, UpstreamUnreachable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagList:
+    """A page of tags; `next_last` and `next_n` ask for the next one. `stale_because`: only held ones are here."""
+
+    tags: list[str]
+    next_last: str | None = None
+    next_n: int | None = None
+    stale_because: str = ""
+
+
+class TagLister:
+    """Lists tags."""
+
+    def __init__(self, tables: Tables, recorder: Recorder) -> None:
+        self._tables = tables
+        self._recorder = recorder
+
+    async def list_tags(self, source: UpstreamRepository, *, n: int | None, last: str | None) -> TagList:
+        """Return a page of tags; raises UpstreamError where the upstream fails and none are held."""
+        try:
+            page = await source.online().list_tags(source.repository, n=n, last=last)
+        except (UpstreamUnreachable, UpstreamRateLimited, UpstreamMisbehaved) as error:
+            held = await self._list_held(source.name, n, last)
+            if not held.tags and last is None:
+                raise
+            return TagList(tags=held.tags, next_last=held.next_last, next_n=held.next_n, stale_because=str(error))
+        return TagList(tags=page.tags, next_last=page.next_last, next_n=page.next_n)
+
+    async def _list_held(self, name: str, n: int | None, last: str | None) -> TagList:
+        if n == 0:
+            return TagList(tags=[])
+        one_more = None if n is None else n + 1
+        tags = await self._recorder.known(self._tables.tags.list_tags(name, n=one_more, last=last)) or []
+        if n is None or len(tags) <= n:
+            return TagList(tags=tags)
+        return TagList(tags=tags[:n], next_last=tags[n - 1], next_n=n)

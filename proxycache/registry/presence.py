@@ -1,0 +1,73 @@
+"""What is held, and for whom: public content for every repository, private content only through a link.
+
+The file is what counts; rows say who may have it. Where a row is missing (a crash came between file and row, the
+database is in trouble) the upstream is asked whether the repository has the blob, and the row is made.
+"""
+
+import logging
+
+from proxycache.oci.digest import Digest
+from proxycache.registry.record import Recorder
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.blobs import BlobStore, OpenBlob
+from proxycache.store.errors import StoreError
+from proxycache.store.tables import Tables
+from proxycache.upstream.errors import UpstreamNotFound
+
+logger = logging.getLogger(__name__)
+
+
+class Presence:
+    """Finds blobs on disk for those who may read them."""
+
+    def __init__(self, blobs: BlobStore, tables: Tables, recorder: Recorder, *, all_is_public: bool) -> None:
+        self._blobs = blobs
+        self._tables = tables
+        self._recorder = recorder
+        self._all_is_public = all_is_public
+
+    async def find(self, source: UpstreamRepository, digest: Digest, *, is_manifest: bool = False) -> OpenBlob | None:
+        """Return the open blob if it is held and `source` may give it; the caller closes it.
+
+        Raises UpstreamError where only the upstream could tell and could not be asked.
+        """
+        try:
+            held = self._blobs.open(digest)
+        except StoreError as error:
+            logger.warning("cannot read blob", extra={"digest": str(digest), "why": str(error)})
+            return None
+        if held is None:
+            return None
+        try:
+            if await self._may_give(source, digest) or await self._confirm(
+                source, digest, held.size, is_manifest=is_manifest
+            ):
+                return held
+        except BaseException:
+            held.close()
+            raise
+        held.close()
+        raise UpstreamNotFound(source.upstream)
+
+    async def _may_give(self, source: UpstreamRepository, digest: Digest) -> bool:
+        try:
+            row = await self._tables.links.find(digest)
+            if row is not None and row.is_public:
+                return True
+            return await self._tables.links.has(source.name, digest)
+        except StoreError as error:
+            logger.warning("database in trouble", extra={"why": str(error)})
+            return self._all_is_public
+
+    async def _confirm(self, source: UpstreamRepository, digest: Digest, size: int, *, is_manifest: bool) -> bool:
+        """Ask the upstream whether the repository has what is on disk, and note that it does."""
+        client = source.online()
+        try:
+            if is_manifest:
+                await client.head_manifest(source.repository, digest)
+            else:
+                await client.head_blob(source.repository, digest)
+        except UpstreamNotFound:
+            return False
+        await self._recorder.record_blob(source, digest, size)
+        return True

@@ -1,0 +1,128 @@
+"""Rows about what was pulled: written before the answer goes out, but never in its way (invariants 2, 11, 12).
+
+A row that the database does not take within a moment is tried again behind the request's back. Until then other
+workers do not know what this one does, and ask the upstream. What cannot be read counts as not known.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from proxycache.clock import Clock
+from proxycache.oci.descriptor import Descriptor
+from proxycache.oci.digest import Digest
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.errors import StoreError
+from proxycache.store.manifests import ManifestRow
+from proxycache.store.tables import Tables
+from proxycache.store.tags import TagRow
+from proxycache.tasks import Tasks
+from proxycache.upstream.errors import UpstreamNotFound
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 0.5
+_RETRY_SECONDS = (0.5, 2.0, 10.0, 30.0, 120.0)
+_NOT_FOUND = "not_found"
+
+T = TypeVar("T")
+
+
+class Recorder:
+    """Writes and reads the rows of pulled content, whatever state the database is in."""
+
+    def __init__(self, tables: Tables, clock: Clock, tasks: Tasks) -> None:
+        self._tables = tables
+        self._clock = clock
+        self._tasks = tasks
+
+    async def record_blob(self, source: UpstreamRepository, digest: Digest, size: int) -> None:
+        """Note a published blob, and that `source`'s repository may serve it."""
+        now = self._clock.now()
+        await self._soon(
+            lambda: self._tables.links.record(digest, size, repository=source.name, is_public=source.is_public, now=now)
+        )
+
+    async def record_manifest(
+        self, source: UpstreamRepository, row: ManifestRow, references: Sequence[Descriptor]
+    ) -> None:
+        """Note a published manifest, what it references, and that `source`'s repository may serve it."""
+        now = self._clock.now()
+        await self._soon(
+            lambda: self._tables.manifests.record(
+                row, references, repository=source.name, is_public=source.is_public, now=now
+            )
+        )
+
+    async def record_tag(self, row: TagRow) -> None:
+        """Note where a tag points."""
+        await self._soon(lambda: self._tables.tags.record(row))
+
+    async def record_absence(self, source: UpstreamRepository, kind: str, reference: str) -> None:
+        """Note that the upstream does not have it, which counts for `negative_for`; a tag is forgotten."""
+        now = self._clock.now()
+        key, until = _key(source, kind, reference), now + source.freshness.negative_for
+
+        async def write() -> None:
+            if kind == "tag":
+                await self._tables.tags.remove(source.name, reference, checked_at=now)
+            if until > now:
+                await self._tables.negatives.record(key, _NOT_FOUND, until=until, now=now)
+
+        await self._soon(write)
+
+    async def check_absence(self, source: UpstreamRepository, kind: str, reference: str) -> None:
+        """Raise UpstreamNotFound if the upstream said so a moment ago."""
+        found = self._tables.negatives.find(_key(source, kind, reference), self._clock.now())
+        if await self.known(found) == _NOT_FOUND:
+            raise UpstreamNotFound(source.upstream)
+
+    async def record_visibility(self, name: str, *, is_public: bool) -> None:
+        """Note whether everybody may read a repository at its upstream."""
+        now = self._clock.now()
+        await self._soon(lambda: self._tables.repositories.record_visibility(name, is_public=is_public, checked_at=now))
+
+    async def record_document(self, key: str, body: bytes, *, checked_at: float) -> None:
+        """Keep an upstream's answer."""
+        await self._soon(lambda: self._tables.documents.record(key, body, checked_at=checked_at))
+
+    async def find_size(self, name: str, digest: Digest) -> int | None:
+        """Return the size of a blob as a manifest of the repository says."""
+        return await self.known(self._tables.manifests.find_size(name, digest))
+
+    async def find_manifest(self, digest: Digest) -> ManifestRow | None:
+        """Return what is known of a manifest."""
+        return await self.known(self._tables.manifests.find(digest))
+
+    async def find_tag(self, name: str, tag: str) -> TagRow | None:
+        """Return where a tag was last seen to point."""
+        return await self.known(self._tables.tags.find(name, tag))
+
+    async def known(self, lookup: Awaitable[T | None]) -> T | None:
+        """Return what `lookup` finds, or None where the database cannot be read."""
+        try:
+            return await lookup
+        except StoreError as error:
+            logger.warning("database in trouble", extra={"why": str(error)})
+            return None
+
+    async def _soon(self, write: Callable[[], Awaitable[None]]) -> None:
+        task = self._tasks.spawn("record", self._until_done(write))
+        await asyncio.wait([task], timeout=_PATIENCE_SECONDS)
+
+    async def _until_done(self, write: Callable[[], Awaitable[None]]) -> None:
+        for delay in (*_RETRY_SECONDS, None):
+            try:
+                await write()
+            except StoreError as error:
+                if delay is None:
+                    logger.error("row given up", extra={"why": str(error)})
+                    return
+                await asyncio.sleep(delay)
+            else:
+                return
+
+
+def _key(source: UpstreamRepository, kind: str, reference: str) -> str:
+    return f"{kind} {source.name} {reference}"

@@ -1,0 +1,191 @@
+"""Resolve a tag: fresh, it is known; else one question to the upstream serves all who ask, in all processes.
+
+The question is a HEAD, which Docker Hub does not count as a pull. A digest that is known but stale is given within
+a second when the upstream is slow, unreachable, limits us or fails; the question goes on behind that answer's back.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from proxycache.clock import Clock
+from proxycache.oci import media_types
+from proxycache.oci.digest import Digest, parse_digest
+from proxycache.oci.names import Tag
+from proxycache.policy.freshness import TagState, decide_tag, fresh_seconds
+from proxycache.registry.keep_manifest import ManifestKeeper, SchemaOneOnly
+from proxycache.registry.outcomes import Failure, Outcome, TagAnswer, decode_outcome, encode_outcome, failure_of
+from proxycache.registry.record import Recorder
+from proxycache.registry.upstream_repository import UpstreamRepository
+from proxycache.store.leases import Leases
+from proxycache.store.tags import TagRow
+from proxycache.tasks import SingleFlight
+from proxycache.upstream.errors import (
+    UpstreamError,
+    UpstreamMisbehaved,
+    UpstreamNotFound,
+    UpstreamRateLimited,
+    UpstreamUnreachable,
+)
+
+STALE_AFTER_SECONDS = 0.8
+_QUIET_SECONDS = 1.0
+_LONGEST_QUIET_SECONDS = 60.0
+_STALE_IF = (UpstreamUnreachable, UpstreamRateLimited, UpstreamMisbehaved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedTag:
+    """Where a tag points. `fresh_until` (epoch) says how long that counts.
+
+    `was_known`: the upstream was not asked, or confirmed what was known. `stale_because`: set when it is stale.
+    """
+
+    digest: Digest
+    media_type: str
+    size: int
+    was_known: bool
+    age_seconds: int
+    fresh_until: float
+    stale_because: str = ""
+
+
+@dataclass(slots=True)
+class _Question:
+    asked_at: float
+    quiet_until: float = 0.0
+    reason: str = ""
+
+
+class TagResolver:
+    """Resolves tags of upstream repositories."""
+
+    def __init__(self, recorder: Recorder, leases: Leases, keeper: ManifestKeeper, clock: Clock) -> None:
+        self._recorder = recorder
+        self._leases = leases
+        self._keeper = keeper
+        self._clock = clock
+        self._flights: SingleFlight[tuple[str, Tag], TagRow] = SingleFlight()
+        self._questions: dict[tuple[str, Tag], _Question] = {}
+
+    async def resolve(self, source: UpstreamRepository, tag: Tag) -> ResolvedTag:
+        """Return where `tag` points; raises UpstreamError where that is neither known nor to be found out."""
+        row = await self._recorder.find_tag(source.name, tag)
+        if row is not None:
+            state = self._state(source, row)
+            if state is TagState.FRESH:
+                return self._resolved(source, row, known=row)
+            if state is TagState.REVALIDATE:
+                return await self._revalidate(source, tag, row)
+        await self._recorder.check_absence(source, "tag", tag)
+        return self._resolved(source, await asyncio.shield(self._ask(source, tag)), known=None)
+
+    async def _revalidate(self, source: UpstreamRepository, tag: Tag, row: TagRow) -> ResolvedTag:
+        question = self._questions.get((source.name, tag))
+        now = self._clock.monotonic()
+        if question is not None and now < question.quiet_until:
+            return self._resolved(source, row, known=row, stale_because=question.reason)
+        flight = self._ask(source, tag)
+        patience = self._questions[source.name, tag].asked_at + STALE_AFTER_SECONDS - now
+        await asyncio.wait([flight], timeout=max(0.0, patience))
+        if not flight.done():
+            return self._resolved(source, row, known=row, stale_because=f"{source.upstream} is slow")
+        try:
+            return self._resolved(source, flight.result(), known=row)
+        except _STALE_IF as error:
+            return self._resolved(source, row, known=row, stale_because=str(error))
+
+    def _ask(self, source: UpstreamRepository, tag: Tag) -> asyncio.Task[TagRow]:
+        key = (source.name, tag)
+        if self._flights.find(key) is None:
+            self._questions[key] = _Question(asked_at=self._clock.monotonic())
+        return self._flights.start_or_join(key, lambda: self._ask_once(source, tag))
+
+    async def _ask_once(self, source: UpstreamRepository, tag: Tag) -> TagRow:
+        """Ask the upstream, or get the answer that another process got while we waited for it."""
+        question = self._questions[source.name, tag]
+        try:
+            row = await self._ask_in_turn(source, tag)
+        except UpstreamError as error:
+            self._stay_quiet(question, error)
+            raise
+        del self._questions[source.name, tag]
+        return row
+
+    async def _ask_in_turn(self, source: UpstreamRepository, tag: Tag) -> TagRow:
+        async with self._leases.claim(f"tag {source.name} {tag}") as claim:
+            if claim.inherited is not None:
+                return _row_of(decode_outcome(claim.inherited), source, tag)
+            known = await self._recorder.find_tag(source.name, tag)
+            if known is not None and self._state(source, known) is TagState.FRESH:
+                return known
+            try:
+                row = await self._ask_upstream(source, tag)
+            except UpstreamError as error:
+                claim.settle(encode_outcome(failure_of(error)))
+                raise
+            claim.settle(encode_outcome(TagAnswer(str(row.digest), row.media_type, row.size, row.checked_at)))
+            return row
+
+    async def _ask_upstream(self, source: UpstreamRepository, tag: Tag) -> TagRow:
+        asked_at = self._clock.now()
+        try:
+            row = await self._head_or_get(source, tag, asked_at)
+        except UpstreamNotFound:
+            await self._recorder.record_absence(source, "tag", tag)
+            raise
+        await self._recorder.record_tag(row)
+        return row
+
+    async def _head_or_get(self, source: UpstreamRepository, tag: Tag, asked_at: float) -> TagRow:
+        client = source.online()
+        head = await client.head_manifest(source.repository, tag)
+        digest, media_type, size = head.digest, head.media_type, head.size
+        if digest is None or size is None or not media_type:
+            fetched = await client.get_manifest(source.repository, tag, max_size=self._keeper.max_size)
+            await self._keeper.keep(source, fetched)
+            digest, media_type, size = fetched.digest, fetched.media_type, len(fetched.body)
+        if media_types.is_schema1(media_type):
+            raise SchemaOneOnly(source.upstream)
+        return TagRow(
+            repository=source.name, tag=tag, digest=digest, media_type=media_type, size=size, checked_at=asked_at
+        )
+
+    def _stay_quiet(self, question: _Question, error: UpstreamError) -> None:
+        """Do not ask again at once what has just failed: those who hold a stale digest get it without waiting."""
+        wait = _QUIET_SECONDS
+        if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
+            wait = min(max(wait, error.retry_after), _LONGEST_QUIET_SECONDS)
+        question.quiet_until = self._clock.monotonic() + wait
+        question.reason = str(error)
+
+    def _state(self, source: UpstreamRepository, row: TagRow) -> TagState:
+        tag = Tag(row.tag)
+        return decide_tag(source.freshness, tag, row.checked_at, self._clock.now(), offline=source.is_offline)
+
+    def _resolved(
+        self, source: UpstreamRepository, row: TagRow, *, known: TagRow | None, stale_because: str = ""
+    ) -> ResolvedTag:
+        return ResolvedTag(
+            digest=row.digest,
+            media_type=row.media_type,
+            size=row.size,
+            was_known=known is not None and known.digest == row.digest,
+            age_seconds=max(0, int(self._clock.now() - row.checked_at)),
+            fresh_until=0.0 if stale_because else row.checked_at + fresh_seconds(source.freshness, Tag(row.tag)),
+            stale_because=stale_because,
+        )
+
+
+def _row_of(outcome: Outcome, source: UpstreamRepository, tag: Tag) -> TagRow:
+    if isinstance(outcome, Failure):
+        raise outcome.error()
+    if not isinstance(outcome, TagAnswer):
+        raise UpstreamMisbehaved(source.upstream, "another worker answered another question")
+    return TagRow(
+        repository=source.name,
+        tag=tag,
+        digest=parse_digest(outcome.digest),
+        media_type=outcome.media_type,
+        size=outcome.size,
+        checked_at=outcome.checked_at,
+    )

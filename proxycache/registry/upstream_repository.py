@@ -1,0 +1,34 @@
+"""Where a repository's content comes from: its upstream, and the name it has there and here."""
+
+from dataclasses import dataclass
+
+from proxycache.oci.names import RepositoryName
+from proxycache.policy.freshness import FreshnessSettings
+from proxycache.upstream.client import UpstreamClient
+from proxycache.upstream.errors import UpstreamUnreachable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRepository:
+    """A repository of an upstream. `name` is canonical; `is_public`: anybody here may read it."""
+
+    client: UpstreamClient
+    repository: RepositoryName
+    name: str
+    freshness: FreshnessSettings
+    is_public: bool
+    is_offline: bool
+
+    @property
+    def upstream(self) -> str:
+        """The upstream's name."""
+        return self.client.name
+
+    def online(self) -> UpstreamClient:
+        """Return the client to ask; raises UpstreamUnreachable where nobody is to be contacted.
+
+        The only way of the jobs to an upstream, so that `offline = true` holds for all of them.
+        """
+        if self.is_offline:
+            raise UpstreamUnreachable(self.upstream, "not held, and offline = true: nobody is asked", timed_out=True)
+        return self.client
