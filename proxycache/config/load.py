@@ -1,0 +1,196 @@
+"""From defaults, a file, the environment and flags, in this order, to settings that know where they come from.
+
+Strict: what is not understood is an error with its place, and nothing is used of a configuration that has one.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import platformdirs
+
+from proxycache.config.errors import ConfigError
+from proxycache.config.keys import (
+    CLIENT_KEYS,
+    FRESHNESS_KEYS,
+    SECTIONS,
+    UPSTREAMS,
+    KeyPath,
+    effective_values,
+    find_kind,
+    format_key,
+)
+from proxycache.config.kinds import SECRET
+from proxycache.config.model import (
+    BUILT_IN_URLS,
+    DOCKER_HUB,
+    ConfiguredUpstream,
+    LocalSettings,
+    ServerSettings,
+    Settings,
+)
+from proxycache.config.sources import Entry, environment_entries, file_entries, flag_entries
+from proxycache.observe.settings import LogSettings
+from proxycache.policy.freshness import FreshnessSettings
+from proxycache.store.settings import StorageSettings
+from proxycache.upstream.settings import UpstreamSettings
+
+FILE_NAME = "proxycache.toml"
+SERVICE_DIRECTORY = Path("/var/lib/proxycache")
+UPSTREAM_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
+RELOADABLE = (UPSTREAMS, "local")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSettings:
+    """The effective settings, and for each key `default`, `file PATH:LINE`, `environment VARIABLE` or `flag`."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    file: Path | None
+
+    def reloaded(self, fresh: "LoadedSettings") -> "LoadedSettings":
+        """Return `fresh` with everything as it was that only a restart can change."""
+        settings = dataclasses.replace(
+            self.settings, **{section: getattr(fresh.settings, section) for section in RELOADABLE}
+        )
+        return dataclasses.replace(fresh, settings=settings)
+
+    def waiting_for_restart(self, fresh: "LoadedSettings") -> list[str]:
+        """Return the keys that differ in `fresh` and take effect after a restart only."""
+        before = effective_values(self.settings)
+        after = effective_values(fresh.settings)
+        return [format_key(path) for path in after if path[0] not in RELOADABLE and after[path] != before[path]]
+
+
+def load_settings(
+    *, config_file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str]
+) -> LoadedSettings:
+    """Return the effective settings; ConfigError says in one line what is wrong and where."""
+    file = config_file or find_config_file()
+    entries = file_entries(file) if file else []
+    entries += environment_entries(environment, [*BUILT_IN_URLS, *_upstream_names(entries)]) + flag_entries(flags)
+    given = _Given(entries)
+    names = dict.fromkeys([*BUILT_IN_URLS, *_upstream_names(entries)])
+    default = _choose_default(given)
+    settings = Settings(
+        server=given.build(ServerSettings, "server"),
+        storage=given.build(_storage_settings(environment), "storage"),
+        upstreams={name: _build_upstream(given, name, is_default=name == default) for name in names},
+        local=given.build(LocalSettings, "local"),
+        log=given.build(LogSettings, "log"),
+    )
+    sources = {format_key(path): given.source(path) for path in effective_values(settings)}
+    sources[format_key((UPSTREAMS, DOCKER_HUB, "default"))] = given.source((UPSTREAMS, default, "default"))
+    return LoadedSettings(settings=settings, sources=sources, file=file)
+
+
+def find_config_file() -> Path | None:
+    """Return the first file there is: in the working directory, the user's configuration, /etc."""
+    directories = (Path.cwd(), platformdirs.user_config_path("proxycache"), Path("/etc/proxycache"))
+    return next((path for path in (directory / FILE_NAME for directory in directories) if path.exists()), None)
+
+
+def default_directory(environment: Mapping[str, str]) -> Path:
+    """Return where content lies if nobody says: as systemd says, /var/lib for root, else the user's data directory."""
+    state = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    if state:
+        return Path(state)
+    return SERVICE_DIRECTORY if os.geteuid() == 0 else platformdirs.user_data_path("proxycache")
+
+
+class _Given:
+    """What was given, later entries winning over earlier ones, each read as its kind."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries: dict[KeyPath, Entry] = {}
+        self.values: dict[KeyPath, object] = {}
+        for entry in entries:
+            if not _is_empty_section(entry):
+                self.values[entry.path] = _read(entry)
+                self.entries[entry.path] = entry
+
+    def source(self, path: KeyPath) -> str:
+        return self.entries[path].source if path in self.entries else "default"
+
+    def build(self, make: Callable[..., T], *section: str, keys: Iterable[str] | None = None, **fixed: object) -> T:
+        """Return what `make` makes of the section's keys (of `keys` only); its ValueError gets its place."""
+        chosen = {
+            path[-1]: value
+            for path, value in self.values.items()
+            if path[:-1] == section and (keys is None or path[-1] in keys)
+        }
+        try:
+            return make(**(fixed | chosen))
+        except ValueError as error:
+            raise self._misfit(section, str(error)) from error
+
+    def _misfit(self, section: KeyPath, text: str) -> ConfigError:
+        key, _, reason = text.partition(": ")
+        entry = self.entries.get((*section, key))
+        if entry is None:  # it takes two to disagree, and the one that is named was not given
+            others = [other.where for path, other in self.entries.items() if path[:-1] == section]
+            return ConfigError(others[-1] if others else "defaults", f"{format_key(section)}: {text}")
+        return ConfigError(entry.where, reason, key=format_key(entry.path), value=_shown(entry))
+
+
+def _read(entry: Entry) -> object:
+    kind = find_kind(entry.path, where=entry.where, value=entry.raw)
+    if kind is SECRET and not entry.source.startswith("environment "):
+        raise ConfigError(
+            entry.where, "a password comes from password_file or the environment", key=format_key(entry.path)
+        )
+    if entry.path[0] == UPSTREAMS and not UPSTREAM_NAME.fullmatch(entry.path[1]):
+        raise ConfigError(entry.where, "not the host of a registry", key=format_key(entry.path[:2]))
+    try:
+        return kind.read(kind.from_text(entry.raw) if isinstance(entry.raw, str) and entry.is_text else entry.raw)
+    except ValueError as error:
+        raise ConfigError(entry.where, str(error), key=format_key(entry.path), value=_shown(entry)) from error
+
+
+def _shown(entry: Entry) -> object:
+    return None if find_kind(entry.path, where=entry.where, value=entry.raw) is SECRET else entry.raw
+
+
+def _is_empty_section(entry: Entry) -> bool:
+    is_section = entry.path in [(section,) for section in (*SECTIONS, UPSTREAMS)]
+    return entry.raw == {} and (is_section or (entry.path[0] == UPSTREAMS and len(entry.path) == 2))
+
+
+def _upstream_names(entries: Iterable[Entry]) -> list[str]:
+    return [entry.path[1] for entry in entries if entry.path[0] == UPSTREAMS and len(entry.path) > 1]
+
+
+def _choose_default(given: _Given) -> str:
+    """Return the one that was named; docker.io yields when it is the default by itself only."""
+    said = {path[1]: value for path, value in given.values.items() if path[0] == UPSTREAMS and path[2] == "default"}
+    named = [name for name, is_default in said.items() if is_default]
+    if len(named) > 1:
+        where = given.entries[(UPSTREAMS, named[1], "default")].where
+        raise ConfigError(where, f"{named[0]} is the default already", key=format_key((UPSTREAMS, named[1], "default")))
+    if not named and DOCKER_HUB in said:
+        entry = given.entries[(UPSTREAMS, DOCKER_HUB, "default")]
+        raise ConfigError(entry.where, "no other upstream is the default", key=format_key(entry.path), value=entry.raw)
+    return named[0] if named else DOCKER_HUB
+
+
+def _build_upstream(given: _Given, name: str, *, is_default: bool) -> ConfiguredUpstream:
+    url = BUILT_IN_URLS.get(name, f"https://{name}")
+    return ConfiguredUpstream(
+        client=given.build(UpstreamSettings, UPSTREAMS, name, keys=CLIENT_KEYS, name=name, url=url),
+        freshness=given.build(FreshnessSettings, UPSTREAMS, name, keys=FRESHNESS_KEYS),
+        is_default=is_default,
+    )
+
+
+def _storage_settings(environment: Mapping[str, str]) -> Callable[..., StorageSettings]:
+    def make(directory: Path | None = None) -> StorageSettings:
+        return StorageSettings(directory=directory or default_directory(environment))
+
+    return make
