@@ -1,0 +1,1 @@
+"""Counts and log lines made of events; imported by the edges only."""
