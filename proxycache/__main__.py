@@ -1,0 +1,5 @@
+"""`python -m proxycache` is the command `proxycache`."""
+
+from proxycache.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The processes: a supervisor that owns the sockets, and the workers that it starts."""
