@@ -46,7 +46,7 @@ ROOMS = {
     "observe": Room(ours=LEAVES, third_party=("prometheus_client",)),
     "web": Room(
         ours=("oci", "registry", "transfer", "maintenance", "observe", "*.errors", *LEAVES),
-        third_party=("aiohttp", "multidict"),
+        third_party=("aiohttp", "msgspec", "multidict"),
     ),
     "config": Room(ours=("*.settings", "*.errors", "policy"), third_party=("msgspec", "platformdirs")),
     "app": WIRING,
@@ -54,6 +54,7 @@ ROOMS = {
     # typer and rich stay here, so that no worker loads them.
     "cli": Room(ours=("*",), third_party=("rich", "typer")),
     "__init__": Room(),
+    "__main__": Room(ours=("cli",)),
 } | dict.fromkeys(LEAVES, Room())
 
 

@@ -52,16 +52,21 @@ class Fills:
     def __init__(self, services: FillServices) -> None:
         self._services = services
 
-    def ensure_leader(self, source: UpstreamRepository, spool: Spool) -> bool:
+    def ensure_leader(self, source: UpstreamRepository, spool: Spool, *, is_takeover: bool = False) -> bool:
         """Lead the fill from here, with the bytes that are there, unless somebody does or it is done.
 
-        Returns whether the fill was started by this call.
+        Returns whether the fill was started by this call. `is_takeover`: readers are in the middle of it, for whom an
+        upstream that does not answer is asked again.
         """
         writer = spool.try_lead()
         if writer is None:
             return False
         services = self._services
-        if services.blobs.has(spool.digest):
+        try:
+            is_done = services.blobs.has(spool.digest)
+        except StoreError:
+            is_done = False  # the fill will meet the same trouble, and knows what to do
+        if is_done:
             if spool.is_published():
                 writer.mark_published()
             else:
@@ -71,6 +76,7 @@ class Fills:
         using = contextlib.ExitStack()
         using.enter_context(services.spools.use(spool.digest))
         fill = _Fill(services, source, spool, writer)
+        fill.has_begun = is_takeover
         services.tasks.detach(f"fill {spool.digest}", fill.run(using))
         return True
 
@@ -86,12 +92,13 @@ class _Fill:
         self._wrong = _wrong_sources(services.spools, spool)
         self._broken: set[str] = set()
         self._used: set[str] = set()
+        self.has_begun = False
         self._had_second_try = False
         self._inherited = writer.inherited
         self._fetched = 0
 
     async def run(self, using: contextlib.ExitStack) -> None:
-        """Lead until the blob is published or cannot be had; never raises."""
+        """Lead until the blob is published or cannot be had, and tell all readers which of the two."""
         services = self._services
         started = services.clock.monotonic()
         heart = services.tasks.spawn(f"heartbeat {self._spool.digest}", self._beat())
@@ -99,6 +106,9 @@ class _Fill:
         with using:
             try:
                 outcome = await self._fill()
+            except Exception:
+                self._give_up(Failure("misbehaved", self._source.upstream, "the fill failed unexpectedly"))
+                raise
             finally:
                 heart.cancel()
                 self._spool.end_lead(self._writer)
@@ -175,7 +185,7 @@ class _Fill:
                 await self._fetch_once()
             except UpstreamUnreachable as error:
                 fruitless = 0 if self._writer.written > before else fruitless + 1
-                delay = resume_delay(fruitless) if self._has_begun() else None
+                delay = resume_delay(fruitless) if self.has_begun else None
                 if delay is None:
                     raise
                 logger.info(
@@ -185,9 +195,6 @@ class _Fill:
             else:
                 if self._writer.size is None:
                     return
-
-    def _has_begun(self) -> bool:
-        return bool(self._used) or self._writer.inherited > 0
 
     async def _fetch_once(self) -> None:
         """Fetch from where we are to the end, from one source."""
@@ -199,6 +206,7 @@ class _Fill:
             if blob.start > writer.written or await self._is_other_size(blob):
                 self._start_over()
                 return
+            self.has_begun = True
             self._used.add(blob.source)
             self._broken.add(blob.source)  # until it has given all
             await self._pump(blob)

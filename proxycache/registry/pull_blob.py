@@ -136,23 +136,25 @@ class BlobPuller:
         self, source: UpstreamRepository, spool: Spool, before: Progress
     ) -> Progress | Literal["gone", "past"]:
         """Wait until the size is known, or the fill failed: then raises why."""
+        seconds = source.client.settings.answer_within
         try:
-            async with asyncio.timeout(source.client.settings.answer_within):
+            async with asyncio.timeout(seconds):
                 while True:
                     seen = spool.progress()
-                    if seen.state in _ANSWERED or (seen.size is not None and seen.state is SpoolState.EMPTY):
+                    if seen.state in _ANSWERED:
                         return seen
                     if seen.state is SpoolState.FAILED and seen.attempt != before.attempt:
                         return await self._failed(source, spool)
-                    if not await spool.wait_for_change(seen, seconds=LOOK_EVERY_SECONDS):
-                        self._fills.ensure_leader(source, spool)
-                        if spool.is_gone():
-                            return "gone"
-                        if is_stuck(spool):
-                            return "past"
+                    if await spool.wait_for_change(seen, seconds=LOOK_EVERY_SECONDS):
+                        continue
+                    self._fills.ensure_leader(source, spool)
+                    if spool.is_gone() or is_stuck(spool):
+                        return "gone" if spool.is_gone() else "past"
         except TimeoutError:
-            reason = f"no answer within {source.client.settings.answer_within:g} s"
-            raise UpstreamUnreachable(source.upstream, reason, timed_out=True) from None
+            seen = spool.progress()
+            if seen.state is SpoolState.EMPTY and seen.size is not None:
+                return seen  # its leader hashes again what is there, which is much
+            raise UpstreamUnreachable(source.upstream, f"no answer within {seconds:g} s", timed_out=True) from None
 
     async def _failed(self, source: UpstreamRepository, spool: Spool) -> Literal["past"]:
         failure = decode_failure(spool.failure)

@@ -76,7 +76,7 @@ class SpoolReader:
         spool = self._spool
         if await spool.wait_for_change(seen, seconds=LOOK_EVERY_SECONDS):
             return True
-        self._fills.ensure_leader(self._source, spool)
+        self._fills.ensure_leader(self._source, spool, is_takeover=True)
         if spool.is_led_here or spool.progress() != seen:
             return True
         return not is_stuck(spool) and not spool.is_gone()

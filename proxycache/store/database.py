@@ -98,8 +98,10 @@ class Database:
 
         Ask for it before reading what is then remembered: a commit in between makes the memory old, never wrong.
         """
-        with _failures_named(self._path):
+        try:
             row: tuple[int] = self._watcher.execute("PRAGMA data_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _store_error(self._path, error) from error
         return row[0]
 
     @asynccontextmanager

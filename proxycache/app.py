@@ -1,0 +1,242 @@
+"""The composition root of a worker: settings become services; what starts first stops last."""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import platform
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from proxycache.clock import Clock, SystemClock
+from proxycache.config.model import Settings
+from proxycache.events import Events
+from proxycache.maintenance.expire_spools import expire_spools
+from proxycache.observe.access_log import AccessLog
+from proxycache.observe.logs import log_event
+from proxycache.observe.metrics import Metrics
+from proxycache.oci.errors import ProxycacheError
+from proxycache.policy.routing import RoutingTable
+from proxycache.registry.access import Access, Upstream
+from proxycache.registry.fill_blob import Fills, FillServices
+from proxycache.registry.keep_manifest import ManifestKeeper
+from proxycache.registry.list_referrers import ReferrerLister
+from proxycache.registry.list_repositories import RepositoryLister
+from proxycache.registry.list_tags import TagLister
+from proxycache.registry.presence import Presence
+from proxycache.registry.pull_blob import BlobPuller
+from proxycache.registry.pull_manifest import ManifestPuller
+from proxycache.registry.record import Recorder
+from proxycache.registry.resolve_tag import TagResolver
+from proxycache.server.assignment import Assignment
+from proxycache.server.listeners import start_sites
+from proxycache.store.blobs import BlobStore
+from proxycache.store.database import Database
+from proxycache.store.errors import StoreError
+from proxycache.store.layout import Layout
+from proxycache.store.leases import Leases
+from proxycache.store.pump import Pumps
+from proxycache.store.spool import Spools
+from proxycache.store.tables import Tables
+from proxycache.tasks import Tasks
+from proxycache.upstream.client import UpstreamClient
+from proxycache.web.answers import AnswerMemory
+from proxycache.web.edge import Edge
+from proxycache.web.exchange import Services
+
+logger = logging.getLogger(__name__)
+
+_KEEPALIVE_SECONDS = 75.0
+_CLOSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a worker has for its whole life, whatever the configuration becomes."""
+
+    layout: Layout
+    database: Database
+    tables: Tables
+    events: Events
+    metrics: Metrics
+    tasks: Tasks
+    clock: Clock
+    fill_services: FillServices
+    leases: Leases
+    clients: list[UpstreamClient]
+    via: str
+
+
+@contextlib.asynccontextmanager
+async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
+    """Open the store and what belongs to it; raises StoreError. All is closed, and all work ended, on leaving."""
+    layout = Layout(settings.storage.directory)
+    layout.prepare()
+    database = await Database.open(layout.database)
+    tables, events, metrics, tasks = Tables.of(database), Events(), Metrics(), Tasks()
+    events.subscribe(metrics.count_event)
+    events.subscribe(log_event)
+    parts = Parts(
+        layout=layout,
+        database=database,
+        tables=tables,
+        events=events,
+        metrics=metrics,
+        tasks=tasks,
+        clock=clock,
+        fill_services=FillServices(
+            spools=Spools(layout, clock),
+            blobs=BlobStore(layout),
+            pumps=Pumps(),
+            recorder=Recorder(tables, clock, tasks),
+            events=events,
+            clock=clock,
+            tasks=tasks,
+        ),
+        leases=Leases(layout),
+        clients=[],
+        via=_instance_name(layout),
+    )
+    try:
+        yield parts
+    finally:
+        await tasks.close()
+        for client in parts.clients:
+            await client.close()
+        await database.close()
+        metrics.close()
+
+
+def build_services(settings: Settings, parts: Parts) -> Services:
+    """Return the jobs as `settings` want them; built anew when these change. Transfers keep the clients they have."""
+    upstreams = {name: _build_upstream(name, settings, parts) for name in settings.upstreams}
+    fill_services, tables, recorder = parts.fill_services, parts.tables, parts.fill_services.recorder
+    max_size = settings.local.max_manifest_size
+    all_is_public = not any(upstream.client.has_credentials for upstream in upstreams.values())
+    access = Access(_routing_table(settings), upstreams, tables, recorder, parts.clock)
+    presence = Presence(fill_services.blobs, tables, recorder, all_is_public=all_is_public)
+    keeper = ManifestKeeper(fill_services.blobs, recorder, max_size=max_size)
+    resolver = TagResolver(recorder, parts.leases, keeper, parts.clock)
+    return Services(
+        access=access,
+        blobs=BlobPuller(presence, Fills(fill_services), fill_services),
+        manifests=ManifestPuller(presence, recorder, resolver, keeper, parts.leases),
+        tags=TagLister(tables, recorder),
+        referrers=ReferrerLister(tables, recorder, parts.clock, max_size=max_size),
+        repositories=RepositoryLister(tables, access),
+        metrics=parts.metrics,
+        memory=AnswerMemory(),
+        generation=_Generation(parts.database),
+        is_ready=lambda: _is_ready(parts),
+        now=parts.clock.now,
+    )
+
+
+async def run_worker(assignment: Assignment) -> None:
+    """Serve until told to drain; returns when the last transfer has ended or was cut."""
+    settings = assignment.loaded.settings
+    stop = asyncio.Event()
+    async with open_parts(settings, SystemClock()) as parts:
+        access_log = AccessLog(settings.log)
+        edge = Edge(build_services(settings, parts), access_log, via=parts.via)
+
+        def reload() -> None:
+            try:
+                edge.services = build_services(assignment.load_again().settings, parts)
+            except (ProxycacheError, ValueError) as error:
+                logger.error("configuration refused", extra={"why": str(error)})
+
+        assignment.obey(drain=stop.set, reload=reload)
+        parts.tasks.detach("expire spools", expire_spools(parts.fill_services.spools))
+        server = web.Server(
+            edge.handle, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, handler_cancellation=True
+        )
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
+        await runner.setup()
+        await start_sites(runner, assignment.sockets)
+        assignment.report_ready()
+        try:
+            await stop.wait()
+            await _drain(edge, server, settings.server.drain)
+        finally:
+            await runner.cleanup()
+            access_log.close()
+
+
+async def _drain(edge: Edge, server: web.Server, seconds: float) -> None:
+    edge.begin_drain()
+    try:
+        async with asyncio.timeout(seconds):
+            await edge.wait_until_idle()
+    except TimeoutError:
+        logger.warning("transfers cut", extra={"connections": len(server.connections)})
+    for connection in server.connections:
+        connection.force_close()
+
+
+def _build_upstream(name: str, settings: Settings, parts: Parts) -> Upstream:
+    configured = settings.upstreams[name]
+    client = UpstreamClient(configured.client, events=parts.events, clock=parts.clock, via=parts.via)
+    parts.clients.append(client)
+    return Upstream(client=client, freshness=configured.freshness, is_offline=settings.server.offline)
+
+
+def _routing_table(settings: Settings) -> RoutingTable:
+    own_hosts = {str(address) for address in settings.server.listen}
+    own_hosts |= {f"localhost:{address.port}" for address in settings.server.listen}
+    if settings.server.public_url:
+        own_hosts.add(urlsplit(settings.server.public_url).netloc.lower())
+    return RoutingTable(
+        upstreams=frozenset(settings.upstreams),
+        default_upstream=settings.default_upstream,
+        local_namespaces=settings.local.namespaces,
+        own_hosts=frozenset(own_hosts),
+    )
+
+
+def _instance_name(layout: Layout) -> str:
+    """Return how this cache calls itself in `Via`: the same in all its processes, another for each data directory."""
+    status = layout.directory.stat()
+    identity = f"{platform.node()} {status.st_dev} {status.st_ino}"
+    return f"proxycache-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
+class _Generation:
+    """Tells one state of the database from another; in trouble no state is like another.
+
+    The database is asked once for all requests that the event loop has already received: whoever is answered before
+    `_forget` runs had sent its request before the question was asked, so nothing acknowledged before is missed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._troubles = itertools.count(-1, -1)
+        self._known: int | None = None
+
+    def __call__(self) -> int:
+        if self._known is None:
+            self._known = self._ask()
+            asyncio.get_running_loop().call_soon(self._forget)
+        return self._known
+
+    def _ask(self) -> int:
+        try:
+            return self._database.generation()
+        except StoreError:
+            return next(self._troubles)
+
+    def _forget(self) -> None:
+        self._known = None
+
+
+def _is_ready(parts: Parts) -> bool:
+    try:
+        parts.database.generation()
+    except StoreError:
+        return False
+    return os.access(parts.layout.spools, os.W_OK)

@@ -1,0 +1,98 @@
+"""What a client is told when something went wrong: the one place where errors become statuses (DESIGN, "What a
+client gets")."""
+
+import msgspec
+from aiohttp import web
+
+from proxycache.oci.errors import (
+    BlobUnknown,
+    Denied,
+    ManifestUnknown,
+    NameUnknown,
+    ProxycacheError,
+    RangeUnsatisfiable,
+    RegistryError,
+    TooManyRequests,
+    Unauthorized,
+    UpstreamFailed,
+)
+from proxycache.registry.access import RequestStyle
+from proxycache.store.errors import StoreError
+from proxycache.upstream.errors import (
+    UpstreamError,
+    UpstreamNotFound,
+    UpstreamRateLimited,
+    UpstreamUnauthorized,
+    UpstreamUnreachable,
+)
+from proxycache.web.exchange import Exchange
+from proxycache.web.request_parts import Kind
+
+_DRAINING_RETRY_SECONDS = 1
+
+
+def explain(error: ProxycacheError, exchange: Exchange) -> RegistryError:
+    """Return what this client is told about `error`; it depends on how the client found us."""
+    match error:
+        case RegistryError():
+            return error
+        case UpstreamError():
+            return _explain_upstream(error, exchange)
+        case StoreError():
+            return UpstreamFailed(str(error), status=503)
+        case _:
+            return UpstreamFailed("internal error", status=500)
+
+
+def _explain_upstream(error: UpstreamError, exchange: Exchange) -> RegistryError:
+    style = exchange.route.style if exchange.route else RequestStyle.PREFIX
+    match error:
+        case UpstreamNotFound():
+            return _unknown(exchange, error.reason)
+        case UpstreamUnauthorized() if style is not RequestStyle.PREFIX:
+            return _unknown(exchange, error.reason)  # so that a mirror's client goes on to the upstream itself
+        case UpstreamUnauthorized():
+            return Unauthorized(str(error)) if error.status == 401 else Denied(str(error))
+        case UpstreamRateLimited() if style is RequestStyle.NAMESPACE:
+            return UpstreamFailed(str(error), status=503)  # containerd repeats a 429 at once, five times
+        case UpstreamRateLimited():
+            return TooManyRequests(str(error), error.retry_after)
+        case _:
+            is_late = isinstance(error, UpstreamUnreachable) and error.timed_out
+            return UpstreamFailed(str(error), status=504 if is_late else 502)
+
+
+def _unknown(exchange: Exchange, reason: str) -> RegistryError:
+    name = str(exchange.route.name) if exchange.route else exchange.endpoint.name
+    match exchange.endpoint.kind:
+        case Kind.BLOB:
+            return BlobUnknown(name, exchange.endpoint.rest)
+        case Kind.MANIFEST:
+            return ManifestUnknown(name, exchange.endpoint.rest, reason)
+        case _:
+            return NameUnknown(name)
+
+
+def error_response(error: RegistryError) -> web.Response:
+    """Return the OCI error body (distribution-spec, "Error Codes"); aiohttp leaves it out for HEAD."""
+    entry: dict[str, object] = {"code": error.code, "message": error.message}
+    if error.detail is not None:
+        entry["detail"] = error.detail
+    response = web.Response(
+        status=error.status,
+        body=msgspec.json.encode({"errors": [entry]}),
+        content_type="application/json",
+        headers={"Docker-Distribution-Api-Version": "registry/2.0"},
+    )
+    match error:
+        case TooManyRequests(retry_after_seconds=float(seconds)):
+            response.headers["Retry-After"] = str(max(1, round(seconds)))
+        case RangeUnsatisfiable():
+            response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
+        case RegistryError(status=503):
+            response.headers["Retry-After"] = str(_DRAINING_RETRY_SECONDS)
+        case RegistryError(status=405):
+            response.headers["Allow"] = "GET, HEAD"
+        case _:
+            pass
+    return response

@@ -1,0 +1,69 @@
+"""One request and what is known of it on the way to its answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from proxycache.observe.metrics import Metrics
+from proxycache.registry.access import Access, Caller, Route
+from proxycache.registry.list_referrers import ReferrerLister
+from proxycache.registry.list_repositories import RepositoryLister
+from proxycache.registry.list_tags import TagLister
+from proxycache.registry.pull_blob import BlobPuller
+from proxycache.registry.pull_manifest import ManifestPuller
+from proxycache.web.answers import AnswerMemory
+from proxycache.web.request_parts import Endpoint, caller_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The jobs that the edge calls; `generation` changes with every commit, `is_ready` tells whether we can serve."""
+
+    access: Access
+    blobs: BlobPuller
+    manifests: ManifestPuller
+    tags: TagLister
+    referrers: ReferrerLister
+    repositories: RepositoryLister
+    metrics: Metrics
+    memory: AnswerMemory
+    generation: Callable[[], int]
+    is_ready: Callable[[], bool]
+    now: Callable[[], float]
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """A request, its parsed parts, and what its log line will say."""
+
+    request: web.BaseRequest
+    services: Services
+    endpoint: Endpoint
+    route: Route | None = None
+    cache: str = ""
+    sent_bytes: int = 0
+    _caller: Caller | None = field(default=None, init=False)
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        if self._caller is None:
+            self._caller = caller_of(self.request)
+        return self._caller
+
+    @property
+    def is_head(self) -> bool:
+        """Whether only headers are asked for."""
+        return self.request.method == "HEAD"
+
+    @property
+    def memory_key(self) -> tuple[str, str, str]:
+        """What tells this request from those with another answer."""
+        return self.request.method, self.request.raw_path, self.request.host
+
+    def find_route(self) -> Route:
+        """Return where the request leads; raises NameInvalid or NameUnknown."""
+        namespace = self.request.query.get("ns")
+        self.route = self.services.access.route(self.endpoint.name, namespace, self.request.host)
+        return self.route
