@@ -1,0 +1,1 @@
+"""Bytes elsewhere: one client per upstream registry; knows nothing of the disk."""

@@ -1,0 +1,184 @@
+"""HTTP with one registry and wherever it redirects to.
+
+Invariant 8: a credential goes to the host it is for, never across a redirect to another scheme, host or port.
+Nothing is decompressed, no cookie is kept, `~/.netrc` is not read; aiohttp's errors end here.
+"""
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.request import getproxies_environment, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from proxycache.upstream.addresses import GuardedResolver, is_address
+from proxycache.upstream.errors import UpstreamMisbehaved
+from proxycache.upstream.failures import translated_errors
+from proxycache.upstream.settings import NO_SECRET, Secret, UpstreamSettings
+
+MAX_REDIRECTS = 5
+MAX_HEADER_BYTES = 32 * 1024  # signed URLs are long
+READ_BUFFER_BYTES = 1024 * 1024
+REDIRECTS = (301, 302, 303, 307, 308)
+PLAIN_URL = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request. It follows redirects unless `form` is posted, to other hosts only where `leaves_host`."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    authorization: Secret = NO_SECRET
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    leaves_host: bool = True
+
+
+class Transport:
+    """Sends requests for one URL of an upstream; connections are opened when first needed.
+
+    The content of a registry may be redirected to any public host, and into our own network if the registry is there.
+    """
+
+    def __init__(self, url: URL, settings: UpstreamSettings, *, tls: ssl.SSLContext | bool, via: str) -> None:
+        self._upstream = settings.name
+        self.url = url
+        self._host = url.raw_host or ""
+        self._settings = settings
+        self._tls = tls
+        self._headers = {"Via": f"1.1 {via}", "User-Agent": "proxycache", "Accept-Encoding": "identity"}
+        self._proxies = find_egress_proxies()
+        self._resolver: GuardedResolver | None = None
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def send(self, request: Request) -> aiohttp.ClientResponse:
+        """Return the answer once its headers are here; the caller releases it. Raises UpstreamError."""
+        url, authorization = request.url, request.authorization
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._send_once(request, url, authorization)
+            if response.status not in REDIRECTS or request.form is not None:
+                return response
+            target = self._find_target(response)
+            leaves_host = target.origin() != url.origin()
+            if leaves_host and not request.leaves_host:
+                return response
+            response.release()
+            if leaves_host:
+                authorization = NO_SECRET
+            url = target
+        raise UpstreamMisbehaved(self._upstream, f"more than {MAX_REDIRECTS} redirects, last to {redact_url(url)}")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def _send_once(self, request: Request, url: URL, authorization: Secret) -> aiohttp.ClientResponse:
+        headers = {**self._headers, **request.headers}
+        if authorization:
+            headers["Authorization"] = authorization.reveal()
+        with translated_errors(self._upstream):
+            session = self._session()
+            self._admit_address(url.raw_host or "")
+            return await session.request(
+                request.method,
+                url,
+                headers=headers,
+                data=request.form,
+                allow_redirects=False,
+                proxy=self._find_proxy(url),
+                ssl=self._tls,
+            )
+
+    def _admit_address(self, host: str) -> None:
+        if is_address(host) and self._resolver is not None:  # the resolver is asked for names only
+            self._resolver.admit(host, [host])
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._resolver = self._new_resolver()
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=self._settings.connect_timeout, sock_read=self._settings.stall_timeout
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                read_bufsize=READ_BUFFER_BYTES,
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+            )
+        return self._opened
+
+    def _new_resolver(self) -> GuardedResolver:
+        return GuardedResolver(frozenset({self._host}), proxies=self._proxy_hosts(), leader=self._host)
+
+    def _proxy_hosts(self) -> frozenset[str]:
+        return frozenset(proxy.raw_host or "" for proxy in self._proxies.values())
+
+    def _find_proxy(self, url: URL) -> URL | None:
+        proxy = self._proxies.get(url.scheme)
+        if proxy is None or proxy_bypass(f"{url.host}:{url.port}"):
+            return None
+        return proxy
+
+    def _find_target(self, response: aiohttp.ClientResponse) -> URL:
+        try:
+            return parse_location(response.url, response.headers.get("Location", ""))
+        except ValueError:
+            response.release()
+            reason = f"a redirect ({response.status}) to no http or https URL"
+            raise UpstreamMisbehaved(self._upstream, reason) from None
+
+
+class TokenTransport(Transport):
+    """Sends requests for tokens: to the registry's own host, to the host that is configured, to public ones."""
+
+    def _new_resolver(self) -> GuardedResolver:
+        realm_host = URL(f"//{self._settings.token_realm}").raw_host or ""
+        return GuardedResolver(frozenset({self._host, realm_host}), proxies=self._proxy_hosts())
+
+
+def redact_url(url: URL) -> str:
+    """Return `url` for people: without user, password, query and fragment."""
+    return str(url.with_user(None).with_query(None).with_fragment(None))
+
+
+def parse_location(base: URL, location: str) -> URL:
+    """Return where a redirect from `base` leads; raises ValueError unless it is an http or https URL.
+
+    It stays as it is spelled: quoting a signed URL anew would break its signature.
+    """
+    target = base.join(URL(location, encoded=PLAIN_URL.fullmatch(location) is not None))
+    if not location or target.scheme not in ("http", "https") or not target.host:
+        raise ValueError("not a location on the web")
+    return target.with_user(None).with_fragment(None)
+
+
+def find_egress_proxies() -> dict[str, URL]:
+    """Return the proxies for `http` and `https` that the environment names; raises ValueError for other kinds."""
+    proxies = {}
+    for scheme, address in getproxies_environment().items():
+        if scheme in ("http", "https"):
+            proxy = URL(address if "://" in address else f"http://{address}")
+            if proxy.scheme not in ("http", "https") or not proxy.host:
+                raise ValueError(f"{scheme.upper()}_PROXY: only http:// and https:// proxies can be used")
+            proxies[scheme] = proxy
+    return proxies
+
+
+def tls_context(settings: UpstreamSettings) -> ssl.SSLContext | bool:
+    """Return how to check certificates; raises ValueError for a `ca_file` that cannot be used."""
+    if settings.insecure:
+        return False
+    if not settings.ca_file:
+        return True
+    try:
+        context = ssl.create_default_context()
+        context.load_verify_locations(settings.ca_file)
+    except OSError as error:
+        raise ValueError(f"ca_file: {settings.ca_file}: {error.strerror or error}") from error
+    return context
