@@ -1,0 +1,25 @@
+"""What is common to the tests with real clients."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients.fixtures import (
+    cache,
+    content,
+    hosts_directory,
+    registries_conf,
+    rounds,
+    upstreams,
+)
+
+__all__ = ["cache", "content", "hosts_directory", "registries_conf", "rounds", "upstreams"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything here, and give daemons the time that they take to start."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.clients)
+            item.add_marker(pytest.mark.timeout(300))
