@@ -39,7 +39,9 @@ ROOMS = {
     "oci": Room(third_party=("msgspec",), never=IMPURE),
     "policy": Room(ours=("oci",), never=IMPURE),
     "store": Room(ours=("oci", *LEAVES), third_party=("aiosqlite",)),
-    "upstream": Room(ours=("oci", "policy", *LEAVES), third_party=("aiohttp", "msgspec", "multidict", "yarl"), never=("aiohttp.web",)),
+    "upstream": Room(
+        ours=("oci", "policy", *LEAVES), third_party=("aiohttp", "msgspec", "multidict", "yarl"), never=("aiohttp.web",)
+    ),
     "registry": Room(ours=("oci", "policy", "store", "upstream", *LEAVES), third_party=("msgspec",)),
     "transfer": Room(ours=("oci", "policy", "store", "upstream", "registry", *LEAVES)),
     "maintenance": Room(ours=("oci", "policy", "store", "upstream", "registry", *LEAVES)),

@@ -42,8 +42,8 @@ class UpstreamRateLimited(UpstreamError):
 class UpstreamNotFound(UpstreamError):
     """It does not have what was asked for."""
 
-    def __init__(self, upstream: str) -> None:
-        super().__init__(upstream, "not found")
+    def __init__(self, upstream: str, reason: str = "not found") -> None:
+        super().__init__(upstream, reason)
 
 
 class UpstreamUnauthorized(UpstreamError):

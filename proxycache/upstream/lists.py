@@ -61,13 +61,24 @@ async def list_tags(
         following = _next_query(response)
     tags = decode_json(source.upstream, body, TagList).tags or []
     if following is None:
-        return TagPage(tags=tags, next_last=None, next_n=None)
+        return _cut_page(tags, n=n, last=last)
     next_n = following.get("n", "")
     return TagPage(
         tags=tags,
         next_last=following.get("last") or (tags[-1] if tags else None),
         next_n=int(next_n) if next_n.isascii() and next_n.isdigit() and len(next_n) < 10 else None,
     )
+
+
+def _cut_page(tags: list[str], *, n: int | None, last: str | None) -> TagPage:
+    """Return the page that was asked for, also where all tags came instead, as docker-registry 2.8 sends them."""
+    is_whole_list = (n is not None and len(tags) > n) or (last is not None and last in tags)
+    if not is_whole_list:
+        return TagPage(tags=tags, next_last=None, next_n=None)
+    rest = sorted(tag for tag in tags if last is None or tag > last)
+    if n is None or len(rest) <= n:
+        return TagPage(tags=rest, next_last=None, next_n=None)
+    return TagPage(tags=rest[:n], next_last=rest[n - 1] if n else None, next_n=n)
 
 
 async def get_referrers(source: Source, repository: RepositoryName, digest: Digest) -> FetchedReferrers | None:

@@ -32,6 +32,24 @@ async def test_pages_of_tags(registry: FakeRegistry, client: UpstreamClient, lin
     assert (second.tags, second.next_n, second.next_last) == (["c"], None, None)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, None])
+async def test_pages_of_an_upstream_that_sends_all_tags_at_once(
+    registry: FakeRegistry, client: UpstreamClient, n: int | None
+) -> None:
+    registry.repository("library/app").tags.update(dict.fromkeys(["c", "a", "b", "d"], "sha256:x"))
+    registry.pages_tags = False
+
+    seen: list[str] = []
+    page = await client.list_tags("library/app", n=n, last=None)
+    seen += page.tags
+    while page.next_last is not None:
+        assert len(page.tags) == n
+        page = await client.list_tags("library/app", n=n, last=page.next_last)
+        seen += page.tags
+
+    assert sorted(seen) == ["a", "b", "c", "d"]
+
+
 @pytest.mark.parametrize(
     ("body", "tags"), [('{"tags": null}', []), ('{"name": "x", "tags": ["1"], "manifest": {"sha256:x": {}}}', ["1"])]
 )
