@@ -46,6 +46,7 @@ from proxycache.store.tables import Tables
 from proxycache.tasks import Tasks
 from proxycache.upstream.client import UpstreamClient
 from proxycache.web.answers import AnswerMemory
+from proxycache.web.bad_requests import server_logger
 from proxycache.web.edge import Edge
 from proxycache.web.exchange import Services
 
@@ -79,6 +80,7 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
     layout.prepare()
     database = await Database.open(layout.database)
     tables, events, metrics, tasks = Tables.of(database), Events(), Metrics(), Tasks()
+    leases = Leases(layout)
     events.subscribe(metrics.count_event)
     events.subscribe(log_event)
     parts = Parts(
@@ -93,12 +95,12 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
             spools=Spools(layout, clock),
             blobs=BlobStore(layout),
             pumps=Pumps(),
-            recorder=Recorder(tables, clock, tasks),
+            recorder=Recorder(tables, leases, clock, tasks),
             events=events,
             clock=clock,
             tasks=tasks,
         ),
-        leases=Leases(layout),
+        leases=leases,
         clients=[],
         via=_instance_name(layout),
     )
@@ -106,6 +108,7 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         yield parts
     finally:
         await tasks.close()
+        leases.close()
         for client in parts.clients:
             await client.close()
         await database.close()
@@ -154,7 +157,11 @@ async def run_worker(assignment: Assignment) -> None:
         assignment.obey(drain=stop.set, reload=reload)
         parts.tasks.detach("expire spools", expire_spools(parts.fill_services.spools))
         server = web.Server(
-            edge.handle, access_log=None, keepalive_timeout=_KEEPALIVE_SECONDS, handler_cancellation=True
+            edge.handle,
+            access_log=None,
+            logger=server_logger(),
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            handler_cancellation=True,
         )
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_CLOSE_SECONDS)
         await runner.setup()

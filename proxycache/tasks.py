@@ -1,16 +1,19 @@
 """The only way to detach work from the request that asked for it.
 
-A detached task keeps a reference, logs how it failed, and is cancelled at shutdown. `SingleFlight` hands
+A detached task keeps a reference, logs how it failed, and is cancelled at shutdown; what is nearly done may first
+come to its end (`finishing`). `SingleFlight` hands
 one task's outcome to everybody who asks while it runs (invariant 5: nothing stays in flight after it ended).
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger(__name__)
+
+_FINISH_SECONDS = 0.5
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
@@ -32,6 +35,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._finishing: set[asyncio.Task[Any]] = set()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start `work` detached from the caller; a failure that nobody awaits is logged, never lost."""
@@ -44,13 +48,28 @@ class Tasks:
         """Start `work`, whose end nobody waits for."""
         _ = self.spawn(name, work)
 
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Say that the current task needs a last moment, which closing gives it before it cancels."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can ask for a last moment")
+        self._finishing.add(task)
+        try:
+            yield
+        finally:
+            self._finishing.discard(task)
+
     async def close(self) -> None:
-        """Cancel what still runs and wait for it to end."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+        """Cancel what still runs, or was started meanwhile, and wait for it to end."""
+        finishing = self._finishing & self._running
+        if finishing:
+            await asyncio.wait(finishing, timeout=_FINISH_SECONDS)
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(list(self._running))
+            await asyncio.sleep(0)  # for `_ended`
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

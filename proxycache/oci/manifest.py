@@ -16,9 +16,6 @@ from proxycache.oci.errors import DigestInvalid, ManifestInvalid
 
 Decoded = TypeVar("Decoded")
 
-# Types that say no more than that there are bytes; `application/json` is also what old registries call schema 1.
-_GENERIC_TYPES = ("", "application/json", "application/octet-stream", "text/plain")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
@@ -81,7 +78,7 @@ def manifest_media_type(body: bytes, content_type: str) -> str:
     The header counts, without its parameters; where it says nothing, the manifest's own `mediaType`; else its shape.
     """
     declared = content_type.partition(";")[0].strip().lower()
-    if declared not in _GENERIC_TYPES:
+    if not media_types.is_generic(declared):
         return declared
     fields = _decode(body, dict[str, object])
     own = fields.get("mediaType")

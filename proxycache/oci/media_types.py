@@ -17,6 +17,11 @@ MANIFEST_ACCEPT: Final = ", ".join(MANIFEST_TYPES)
 """What an upstream is asked for. Schema 1 is left out: registries convert to it, which changes the digest."""
 
 
+def is_generic(media_type: str) -> bool:
+    """Return whether this type says no more than that there are bytes; old registries call schema 1 JSON."""
+    return media_type in ("", "application/json", "application/octet-stream", "text/plain")
+
+
 def is_index(media_type: str) -> bool:
     """Return whether a manifest of this type lists other manifests."""
     return media_type in (OCI_INDEX, DOCKER_LIST)

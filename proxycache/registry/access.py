@@ -65,6 +65,10 @@ class Access:
         """Return where a request leads; raises NameInvalid or NameUnknown."""
         return choose_route(self._routing, name, namespace, host)
 
+    def answer_within(self, route: Route) -> float | None:
+        """How many seconds a request may wait for its answer to begin; None where nobody is asked."""
+        return None if route.upstream is None else self._upstreams[route.upstream].client.settings.answer_within
+
     @property
     def local_namespaces(self) -> tuple[str, ...]:
         """Below which names repositories live here."""
@@ -132,7 +136,12 @@ class Access:
             raise
 
     async def _ask(self, client: UpstreamClient, route: Route, reference: Tag | Digest | None) -> bool:
+        """Find out and note it; raises UpstreamNotFound where there is nothing to be found, not even for us."""
         is_public = await client.is_public(route.repository, reference)
+        if not is_public and reference is not None:
+            await client.head_manifest(route.repository, reference)
+        elif not is_public:
+            await client.list_tags(route.repository, n=1, last=None)
         await self._recorder.record_visibility(str(route.name), is_public=is_public)
         return is_public
 

@@ -58,7 +58,7 @@ class Fills:
         Returns whether the fill was started by this call. `is_takeover`: readers are in the middle of it, for whom an
         upstream that does not answer is asked again.
         """
-        writer = spool.try_lead()
+        writer = spool.try_lead(source.name)
         if writer is None:
             return False
         services = self._services
@@ -93,6 +93,7 @@ class _Fill:
         self._broken: set[str] = set()
         self._used: set[str] = set()
         self.has_begun = False
+        self._left_sizes: set[int | None] = set()
         self._had_second_try = False
         self._inherited = writer.inherited
         self._fetched = 0
@@ -135,7 +136,8 @@ class _Fill:
         except OSError as error:
             return self._give_up_on_disk(error)
         self._spool.notify()
-        return await self._keep()
+        with self._services.tasks.finishing():
+            return await self._keep()
 
     async def _beat(self) -> None:
         while True:
@@ -144,6 +146,8 @@ class _Fill:
 
     async def _fetch_verified(self) -> None:
         """Fetch until what is there agrees with the digest; raises UpstreamMisbehaved when no source gives that."""
+        if self._writer.inherited and self._writer.verify():
+            return  # all of it was there, though nobody may have known the size
         while True:
             await self._fetch_all()
             if self._writer.verify():
@@ -182,7 +186,7 @@ class _Fill:
         while self._writer.size is None or self._writer.written < self._writer.size:
             before = self._writer.written
             try:
-                await self._fetch_once()
+                has_ended = await self._fetch_once()
             except UpstreamUnreachable as error:
                 fruitless = 0 if self._writer.written > before else fruitless + 1
                 delay = resume_delay(fruitless) if self.has_begun else None
@@ -193,24 +197,36 @@ class _Fill:
                 )
                 await asyncio.sleep(delay)
             else:
+                if not has_ended:
+                    continue
                 if self._writer.size is None:
                     return
+                if self._writer.written == before < self._writer.size:
+                    raise UpstreamMisbehaved(self._source.upstream, f"has other bytes than it announced at {before}")
 
-    async def _fetch_once(self) -> None:
-        """Fetch from where we are to the end, from one source."""
+    async def _fetch_once(self) -> bool:
+        """Fetch from where we are, from one source, to the end of its answer; False: all has to start over."""
         writer = self._writer
         client = self._source.online()
         avoid = self._avoid()
         opening = client.open_blob(self._source.repository, self._spool.digest, start=writer.written, avoid=avoid)
         async with opening as blob:
             if blob.start > writer.written or await self._is_other_size(blob):
-                self._start_over()
-                return
+                self._leave_size(blob)
+                return False
             self.has_begun = True
             self._used.add(blob.source)
             self._broken.add(blob.source)  # until it has given all
             await self._pump(blob)
             self._broken.discard(blob.source)
+            return True
+
+    def _leave_size(self, blob: UpstreamBlob) -> None:
+        """Start over with another size than before; two sources that disagree must not do that in turns for ever."""
+        if blob.total in self._left_sizes:
+            raise UpstreamMisbehaved(self._source.upstream, f"sources disagree on the size of {self._spool.digest}")
+        self._left_sizes.add(self._writer.size)
+        self._start_over()
 
     async def _is_other_size(self, blob: UpstreamBlob) -> bool:
         """Begin with the size that the upstream announces; tell whether bytes are there that belong to another one."""
@@ -255,15 +271,17 @@ class _Fill:
 
     async def _keep(self) -> str:
         """Publish what readers may already have to the end: files before rows (invariant 2)."""
-        try:
-            await self._writer.publish(self._services.blobs)
-        except StoreError as error:
-            self._log_disk_trouble(error)
-            self._writer.discard()
-            return "passed_through"
-        self._spool.notify()
-        await self._services.recorder.record_blob(self._source, self._spool.digest, self._writer.written)
-        return "published"
+        recorder = self._services.recorder
+        async with recorder.publishing(self._spool.digest):
+            try:
+                await self._writer.publish(self._services.blobs)
+            except StoreError as error:
+                self._log_disk_trouble(error)
+                self._writer.discard()
+                return "passed_through"
+            self._spool.notify()
+            await recorder.record_blob(self._source, self._spool.digest, self._writer.written)
+            return "published"
 
     def _give_up(self, failure: Failure) -> str:
         failure = msgspec.structs.replace(failure, wrong_sources=tuple(sorted(self._wrong)))

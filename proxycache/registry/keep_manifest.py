@@ -22,8 +22,7 @@ class SchemaOneOnly(UpstreamNotFound):
     """The upstream has it, but only as schema 1, which is not passed on."""
 
     def __init__(self, upstream: str) -> None:
-        super().__init__(upstream)
-        self.reason = "has it as manifest schema 1 only, which is not supported: push the image again"
+        super().__init__(upstream, "has it as manifest schema 1 only, which is not supported: push the image again")
 
 
 class ManifestKeeper:
@@ -54,9 +53,10 @@ class ManifestKeeper:
             artifact_type=manifest.artifact_type,
             annotations=manifest.annotations,
         )
-        try:
-            await self._blobs.put(fetched.digest, fetched.body)
-        except StoreError as error:
-            logger.warning("cannot keep manifest", extra={"digest": str(fetched.digest), "why": str(error)})
-            return
-        await self._recorder.record_manifest(source, row, manifest.references())
+        async with self._recorder.publishing(fetched.digest):
+            try:
+                await self._blobs.put(fetched.digest, fetched.body)
+            except StoreError as error:
+                logger.warning("cannot keep manifest", extra={"digest": str(fetched.digest), "why": str(error)})
+                return
+            await self._recorder.record_manifest(source, row, manifest.references())

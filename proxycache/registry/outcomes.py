@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True, tag="failure", omit_defaults=True):
         """Return it as the error to raise."""
         match self.kind:
             case "not_found":
-                return UpstreamNotFound(self.upstream)
+                return UpstreamNotFound(self.upstream, self.reason)
             case "unauthorized":
                 return UpstreamUnauthorized(self.upstream, self.status, self.reason)
             case "rate_limited":
@@ -83,5 +83,8 @@ def decode_outcome(data: bytes) -> Outcome:
 
 
 def decode_failure(data: bytes) -> Failure:
-    """Return the failure that `data` holds."""
-    return msgspec.json.decode(data, type=Failure)
+    """Return the failure that `data` holds; one that is being replaced just now is not readable."""
+    try:
+        return msgspec.json.decode(data, type=Failure)
+    except msgspec.DecodeError:
+        return Failure("unreachable", "upstream", "the attempt before this one failed")

@@ -73,7 +73,8 @@ async def fetch_resuming(source: UpstreamRepository, digest: Digest, span: Span)
                         yield wanted
                     if position >= span.stop:
                         return
-            raise UpstreamMisbehaved(source.upstream, f"{digest} has other bytes than were announced")
+            if position == before:
+                raise UpstreamMisbehaved(source.upstream, f"{digest} has other bytes than were announced")
         except UpstreamUnreachable:
             fruitless = 0 if position > before else fruitless + 1
             delay = resume_delay(fruitless)

@@ -49,8 +49,8 @@ class BlobStream:
 
     async def close(self) -> None:
         """Let go of files and spools; the fill, if there is one, goes on."""
-        await self.parts.aclose()
-        self.resources.close()
+        with self.resources:
+            await self.parts.aclose()
 
 
 class BlobPuller:
@@ -95,8 +95,8 @@ class BlobPuller:
         await self._services.recorder.check_absence(source, "blob", str(digest))
         try:
             return await source.online().head_blob(source.repository, digest)
-        except UpstreamNotFound:
-            await self._services.recorder.record_absence(source, "blob", str(digest))
+        except UpstreamNotFound as answer:
+            await self._services.recorder.record_absence(source, "blob", str(digest), answer)
             raise
 
     async def _open_fill(
@@ -109,9 +109,14 @@ class BlobPuller:
                 spool = resources.enter_context(self._services.spools.use(digest))
             except (OSError, StoreError):
                 return await self._open_past_disk(source, digest, wanted)
+            await self._check_may_read(source, spool)
             before = spool.progress()
             source.online()
             is_leader = self._fills.ensure_leader(source, spool)
+            if not is_leader:
+                if spool.is_gone():
+                    return None
+                await self._check_may_read(source, spool)
             answer = await self._wait_for_headers(source, spool, before)
             if answer == "gone":
                 return None
@@ -137,32 +142,47 @@ class BlobPuller:
     ) -> Progress | Literal["gone", "past"]:
         """Wait until the size is known, or the fill failed: then raises why."""
         seconds = source.client.settings.answer_within
+        end: Literal["gone", "past"] | None
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     seen = spool.progress()
                     if seen.state in _ANSWERED:
                         return seen
-                    if seen.state is SpoolState.FAILED and seen.attempt != before.attempt:
+                    if seen.state is SpoolState.FAILED and seen != before:  # else it failed before we asked
                         return await self._failed(source, spool)
                     if await spool.wait_for_change(seen, seconds=LOOK_EVERY_SECONDS):
                         continue
                     self._fills.ensure_leader(source, spool)
-                    if spool.is_gone() or is_stuck(spool):
-                        return "gone" if spool.is_gone() else "past"
+                    end = "gone" if spool.is_gone() else "past" if is_stuck(spool) else None
+                    if end is not None and spool.progress() == seen:  # else its leader has said something by now
+                        return end
         except TimeoutError:
             seen = spool.progress()
             if seen.state is SpoolState.EMPTY and seen.size is not None:
                 return seen  # its leader hashes again what is there, which is much
             raise UpstreamUnreachable(source.upstream, f"no answer within {seconds:g} s", timed_out=True) from None
 
-    async def _failed(self, source: UpstreamRepository, spool: Spool) -> Literal["past"]:
+    async def _check_may_read(self, source: UpstreamRepository, spool: Spool) -> None:
+        """What is or was fetched for another repository may be private to it: ask whether this one has it."""
+        if self._presence.all_is_public or not spool.progress().attempt:
+            return
+        if not spool.is_fetched_for(source.name):
+            flight = self._sizes.start_or_join(
+                (source.name, spool.digest), lambda: self._ask_size(source, spool.digest)
+            )
+            await asyncio.shield(flight)
+
+    async def _failed(self, source: UpstreamRepository, spool: Spool) -> Literal["gone", "past"]:
         failure = decode_failure(spool.failure)
         if failure.kind == "disk":
             return "past"
-        if failure.kind == "not_found":
-            await self._services.recorder.record_absence(source, "blob", str(spool.digest))
-        raise failure.error()
+        if not spool.is_fetched_for(source.name):
+            return "gone"  # another repository could not have it; this one may
+        error = failure.error()
+        if isinstance(error, UpstreamNotFound):
+            await self._services.recorder.record_absence(source, "blob", str(spool.digest), error)
+        raise error
 
     async def _open_past_disk(self, source: UpstreamRepository, digest: Digest, wanted: ByteRange | None) -> BlobStream:
         size = await source.online().head_blob(source.repository, digest)

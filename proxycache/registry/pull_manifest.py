@@ -3,11 +3,12 @@
 import asyncio
 from dataclasses import dataclass, replace
 
+from proxycache.oci import media_types
 from proxycache.oci.digest import Digest
 from proxycache.oci.errors import ManifestInvalid
 from proxycache.oci.manifest import manifest_media_type
 from proxycache.oci.names import Tag
-from proxycache.registry.keep_manifest import ManifestKeeper
+from proxycache.registry.keep_manifest import ManifestKeeper, SchemaOneOnly
 from proxycache.registry.outcomes import Failure, Held, decode_outcome, encode_outcome, failure_of
 from proxycache.registry.presence import Presence
 from proxycache.registry.record import Recorder
@@ -78,13 +79,15 @@ class ManifestPuller:
                 return await self._head(source, digest)
             flight = self._flights.start_or_join((source.name, digest), lambda: self._fetch_in_turn(source, digest))
             return _pulled(await asyncio.shield(flight), cache="miss")
-        except UpstreamNotFound:
-            await self._recorder.record_absence(source, "manifest", str(digest))
+        except UpstreamNotFound as answer:
+            await self._recorder.record_absence(source, "manifest", str(digest), answer)
             raise
 
     async def _head(self, source: UpstreamRepository, digest: Digest) -> PulledManifest:
         head = await source.online().head_manifest(source.repository, digest)
-        if head.size is None:
+        if media_types.is_schema1(head.media_type):
+            raise SchemaOneOnly(source.upstream)
+        if head.size is None or media_types.is_generic(head.media_type):
             return _pulled(await self._fetch(source, digest), cache="miss")
         return PulledManifest(digest=digest, media_type=head.media_type, size=head.size, body=None, cache="miss")
 

@@ -7,6 +7,7 @@ workers do not know what this one does, and ask the upstream. What cannot be rea
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from proxycache.clock import Clock
@@ -14,6 +15,7 @@ from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.errors import StoreError
+from proxycache.store.leases import Claim, Leases
 from proxycache.store.manifests import ManifestRow
 from proxycache.store.tables import Tables
 from proxycache.store.tags import TagRow
@@ -24,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 0.5
 _RETRY_SECONDS = (0.5, 2.0, 10.0, 30.0, 120.0)
-_NOT_FOUND = "not_found"
 
 T = TypeVar("T")
 
@@ -32,10 +33,18 @@ T = TypeVar("T")
 class Recorder:
     """Writes and reads the rows of pulled content, whatever state the database is in."""
 
-    def __init__(self, tables: Tables, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, tables: Tables, leases: Leases, clock: Clock, tasks: Tasks) -> None:
         self._tables = tables
+        self._leases = leases
         self._clock = clock
         self._tasks = tasks
+
+    def publishing(self, digest: Digest) -> AbstractAsyncContextManager[Claim]:
+        """Hold this from before content is published until its row is recorded.
+
+        Who finds the file and no row takes it too, and looks again, before a question goes to the upstream.
+        """
+        return self._leases.claim(f"publish {digest}")
 
     async def record_blob(self, source: UpstreamRepository, digest: Digest, size: int) -> None:
         """Note a published blob, and that `source`'s repository may serve it."""
@@ -59,8 +68,10 @@ class Recorder:
         """Note where a tag points."""
         await self._soon(lambda: self._tables.tags.record(row))
 
-    async def record_absence(self, source: UpstreamRepository, kind: str, reference: str) -> None:
-        """Note that the upstream does not have it, which counts for `negative_for`; a tag is forgotten."""
+    async def record_absence(
+        self, source: UpstreamRepository, kind: str, reference: str, answer: UpstreamNotFound
+    ) -> None:
+        """Note that the upstream does not have it, and why; it counts for `negative_for`. A tag is forgotten."""
         now = self._clock.now()
         key, until = _key(source, kind, reference), now + source.freshness.negative_for
 
@@ -68,15 +79,16 @@ class Recorder:
             if kind == "tag":
                 await self._tables.tags.remove(source.name, reference, checked_at=now)
             if until > now:
-                await self._tables.negatives.record(key, _NOT_FOUND, until=until, now=now)
+                await self._tables.negatives.record(key, answer.reason, until=until, now=now)
 
         await self._soon(write)
 
     async def check_absence(self, source: UpstreamRepository, kind: str, reference: str) -> None:
         """Raise UpstreamNotFound if the upstream said so a moment ago."""
         found = self._tables.negatives.find(_key(source, kind, reference), self._clock.now())
-        if await self.known(found) == _NOT_FOUND:
-            raise UpstreamNotFound(source.upstream)
+        reason = await self.known(found)
+        if reason is not None:
+            raise UpstreamNotFound(source.upstream, reason)
 
     async def record_visibility(self, name: str, *, is_public: bool) -> None:
         """Note whether everybody may read a repository at its upstream."""
@@ -114,7 +126,8 @@ class Recorder:
     async def _until_done(self, write: Callable[[], Awaitable[None]]) -> None:
         for delay in (*_RETRY_SECONDS, None):
             try:
-                await write()
+                with self._tasks.finishing():
+                    await write()
             except StoreError as error:
                 if delay is None:
                     logger.error("row given up", extra={"why": str(error)})

@@ -85,7 +85,8 @@ class TagResolver:
         if question is not None and now < question.quiet_until:
             return self._resolved(source, row, known=row, stale_because=question.reason)
         flight = self._ask(source, tag)
-        patience = self._questions[source.name, tag].asked_at + STALE_AFTER_SECONDS - now
+        running = self._questions.get((source.name, tag))  # None: it has been answered this very moment
+        patience = 0.0 if running is None else running.asked_at + STALE_AFTER_SECONDS - now
         await asyncio.wait([flight], timeout=max(0.0, patience))
         if not flight.done():
             return self._resolved(source, row, known=row, stale_because=f"{source.upstream} is slow")
@@ -106,7 +107,7 @@ class TagResolver:
         try:
             row = await self._ask_in_turn(source, tag)
         except UpstreamError as error:
-            self._stay_quiet(question, error)
+            self._stay_quiet((source.name, tag), question, error)
             raise
         del self._questions[source.name, tag]
         return row
@@ -130,8 +131,8 @@ class TagResolver:
         asked_at = self._clock.now()
         try:
             row = await self._head_or_get(source, tag, asked_at)
-        except UpstreamNotFound:
-            await self._recorder.record_absence(source, "tag", tag)
+        except UpstreamNotFound as answer:
+            await self._recorder.record_absence(source, "tag", tag, answer)
             raise
         await self._recorder.record_tag(row)
         return row
@@ -140,7 +141,7 @@ class TagResolver:
         client = source.online()
         head = await client.head_manifest(source.repository, tag)
         digest, media_type, size = head.digest, head.media_type, head.size
-        if digest is None or size is None or not media_type:
+        if digest is None or size is None or media_types.is_generic(media_type):
             fetched = await client.get_manifest(source.repository, tag, max_size=self._keeper.max_size)
             await self._keeper.keep(source, fetched)
             digest, media_type, size = fetched.digest, fetched.media_type, len(fetched.body)
@@ -150,13 +151,18 @@ class TagResolver:
             repository=source.name, tag=tag, digest=digest, media_type=media_type, size=size, checked_at=asked_at
         )
 
-    def _stay_quiet(self, question: _Question, error: UpstreamError) -> None:
+    def _stay_quiet(self, key: tuple[str, Tag], question: _Question, error: UpstreamError) -> None:
         """Do not ask again at once what has just failed: those who hold a stale digest get it without waiting."""
         wait = _QUIET_SECONDS
         if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
             wait = min(max(wait, error.retry_after), _LONGEST_QUIET_SECONDS)
         question.quiet_until = self._clock.monotonic() + wait
         question.reason = str(error)
+        asyncio.get_running_loop().call_later(wait, self._forget, key, question)
+
+    def _forget(self, key: tuple[str, Tag], question: _Question) -> None:
+        if self._questions.get(key) is question:
+            del self._questions[key]
 
     def _state(self, source: UpstreamRepository, row: TagRow) -> TagState:
         tag = Tag(row.tag)

@@ -16,7 +16,7 @@ from proxycache.registry.pass_through import pass_through
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.spool import Spool, servable
 from proxycache.store.spool_record import Progress, SpoolState
-from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamUnreachable
+from proxycache.upstream.errors import UpstreamMisbehaved
 
 LOOK_EVERY_SECONDS = 0.2
 STUCK_AFTER_SECONDS = 5.0
@@ -51,9 +51,10 @@ class SpoolReader:
         generation = self._spool.progress().generation
         while stop is None or position < stop:
             progress = self._spool.progress()
-            if progress.generation != generation:
-                self._check_may_restart(progress, has_sent=position > start)
-                generation = progress.generation
+            has_left = progress.generation != generation and position > start
+            if has_left or self._is_other_size(progress):
+                raise self._started_over()
+            generation = progress.generation
             if stop is None and progress.state in _COMPLETE:
                 stop = progress.written
             limit = servable(progress) if stop is None else min(stop, servable(progress))
@@ -66,10 +67,12 @@ class SpoolReader:
                     yield piece
                 return
 
-    def _check_may_restart(self, progress: Progress, *, has_sent: bool) -> None:
-        is_other_size = progress.size is not None and self._size is not None and progress.size != self._size
-        if has_sent or is_other_size:
-            raise UpstreamMisbehaved(self._source.upstream, f"{self._spool.digest} turned out wrong and started over")
+    def _is_other_size(self, progress: Progress) -> bool:
+        """Tell whether the fill has another size by now than the one our client was told."""
+        return progress.size is not None and self._size is not None and progress.size != self._size
+
+    def _started_over(self) -> UpstreamMisbehaved:
+        return UpstreamMisbehaved(self._source.upstream, f"{self._spool.digest} turned out wrong and started over")
 
     async def _more(self, seen: Progress) -> bool:
         """Wait for more; False when no more can come from this fill because its leader is stuck."""
@@ -77,23 +80,31 @@ class SpoolReader:
         if await spool.wait_for_change(seen, seconds=LOOK_EVERY_SECONDS):
             return True
         self._fills.ensure_leader(self._source, spool, is_takeover=True)
-        if spool.is_led_here or spool.progress() != seen:
-            return True
-        return not is_stuck(spool) and not spool.is_gone()
+        is_over = not spool.is_led_here and (spool.is_gone() or is_stuck(spool))
+        return not is_over or spool.progress() != seen  # in this order: its leader says why before it is gone
 
-    async def _past_the_fill(self, progress: Progress, position: int, stop: int | None) -> AsyncGenerator[bytes, None]:
+    async def _past_the_fill(
+        self, progress: Progress, position: int, stop: int | None
+    ) -> AsyncGenerator[FilePart | bytes, None]:
+        """Yield the rest without the leader; one that starts over meanwhile may have changed what was sent before."""
         if progress.state is SpoolState.FAILED:
             failure = decode_failure(self._spool.failure)
             if failure.kind != "disk":
                 raise failure.error()
-        if self._size is None or stop is None:
-            raise UpstreamUnreachable(self._source.upstream, f"the fill of {self._spool.digest} ended early")
+        size = self._size
+        if size is None:
+            size = await self._source.online().head_blob(self._source.repository, self._spool.digest)
+        stop = size if stop is None else stop
+        if self._spool.is_published():
+            yield FilePart(self._spool.data, position, stop - position)
+            return
         span = Span(start=position, stop=stop)
-        passage = pass_through(
-            self._source, self._spool.digest, span, size=self._size, prefix=self._spool.data if position else None
-        )
+        prefix = self._spool.data if 0 < position <= progress.written else None
+        passage = pass_through(self._source, self._spool.digest, span, size=size, prefix=prefix)
         async with aclosing(passage) as pieces:
             async for piece in pieces:
+                if self._spool.progress().generation != progress.generation:
+                    raise self._started_over()
                 yield piece
 
 

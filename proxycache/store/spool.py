@@ -8,9 +8,10 @@ Invariant 4 lives here: `servable` is how far a reader may go before the digest 
 """
 
 import asyncio
+import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,10 +53,11 @@ class Spool:
         self._waiters = 0
         self._record = SpoolRecord(self._record_path)
         try:
-            self.data: BinaryIO = os.fdopen(_open_data(self._data_path), "r+b", buffering=0)
+            self.data: BinaryIO = _open_data(self._data_path)
         except BaseException:
             self._record.close()
             raise
+        self._has_data = self._record.progress().written <= os.fstat(self.data.fileno()).st_size
 
     def progress(self) -> Progress:
         """Return what is there now."""
@@ -66,20 +68,25 @@ class Spool:
         """Why the last attempt failed, in the words of its leader."""
         return self._record.failure
 
+    def is_fetched_for(self, repository: str) -> bool:
+        """Tell whether the last leader fetches, with its rights, for this repository."""
+        return self._record.fetched_for == _identity(repository)
+
     @property
     def heartbeat_age(self) -> float:
         """Seconds since the leader last said that it lives."""
         return self._clock.monotonic() - self._record.heartbeat
 
-    def try_lead(self) -> SpoolWriter | None:
-        """Become the leader, unless there is one, or the spool has ended (`is_gone`)."""
+    def try_lead(self, repository: str) -> SpoolWriter | None:
+        """Become the leader, for `repository`, unless there is one or the spool has ended (`is_gone`)."""
         if self.is_led_here or not try_lock(self._record.descriptor):
             return None
         writer = SpoolWriter(self.digest, self._record, self.data, (self._data_path, self._record_path))
-        if self.is_gone():
+        if not is_same_file(self._record.descriptor, self._record_path):
             writer.release()
             return None
-        self._record.begin_attempt(self._clock.monotonic())
+        self._record.begin_attempt(self._clock.monotonic(), fetched_for=_identity(repository), written=writer.inherited)
+        self._has_data = True
         self.is_led_here = True
         return writer
 
@@ -90,8 +97,12 @@ class Spool:
         self.notify()
 
     def is_gone(self) -> bool:
-        """Tell whether the files of this spool are no longer there under its name: published, or given up."""
-        return not is_same_file(self._record.descriptor, self._record_path)
+        """Tell whether the files of this spool are no longer there under its name: published, or given up.
+
+        That is so before its record goes as well: who opened it after its leader had moved the data to the blobs has
+        an empty file, made in its place.
+        """
+        return not self._has_data or not is_same_file(self._record.descriptor, self._record_path)
 
     def is_published(self) -> bool:
         """Tell whether the data file is the blob by now: its leader may have died between publishing and saying so."""
@@ -100,7 +111,7 @@ class Spool:
     async def wait_for_change(self, seen: Progress, *, seconds: float) -> bool:
         """Wait until the record differs from `seen`; False when it did not for so long."""
         self._waiters += 1
-        self._watch()
+        self._watch(seen)
         try:
             async with asyncio.timeout(seconds):
                 while self._record.progress() == seen:
@@ -116,14 +127,13 @@ class Spool:
         """Wake this process's readers: its leader did something."""
         self._changed.set()
 
-    def _watch(self) -> None:
+    def _watch(self, seen: Progress) -> None:
         """Poll for a leader in another process: one poller per spool and process, while anybody waits."""
         if self.is_led_here or (self._poller is not None and not self._poller.done()):
             return
-        self._poller = asyncio.get_running_loop().create_task(self._poll(), name=f"poll {self.digest}")
+        self._poller = asyncio.get_running_loop().create_task(self._poll(seen), name=f"poll {self.digest}")
 
-    async def _poll(self) -> None:
-        seen = self._record.progress()
+    async def _poll(self, seen: Progress) -> None:
         pause = _FASTEST_POLL_SECONDS
         while self._waiters and not self.is_led_here:
             await asyncio.sleep(pause)
@@ -141,13 +151,16 @@ class Spool:
         self.data.close()
 
 
-def _open_data(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+def _identity(repository: str) -> bytes:
+    return hashlib.sha256(repository.encode()).digest()
+
+
+def _open_data(path: Path) -> BinaryIO:
     try:
-        return os.open(path, flags, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError:
-        path.chmod(0o600)  # its leader died while publishing it, after it had been made read-only
-        return os.open(path, flags, 0o600)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # verified and about to be a blob: nobody writes it
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 class Spools:
@@ -158,7 +171,7 @@ class Spools:
         self._clock = clock
         self._open: dict[Digest, Spool] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def use(self, digest: Digest) -> Iterator[Spool]:
         """Use the spool of `digest`, made now if there is none; raises OSError where the disk refuses it."""
         spool = self._open.get(digest)
@@ -176,21 +189,17 @@ class Spools:
 
     def distrust(self, digest: Digest) -> None:
         """Remember for 60 s, at all workers and over restarts, that wrong content was sent under this digest."""
-        self._marker(digest).write_text(str(self._clock.now() + DISTRUST_SECONDS))
+        marker, now = self._marker(digest), self._clock.now()
+        marker.touch(0o600)
+        os.utime(marker, (now, now))
 
     def is_distrusted(self, digest: Digest) -> bool:
         """Tell whether somebody may still hold a wrong beginning of this digest, which nobody must complete."""
-        marker = self._marker(digest)
         try:
-            until = float(marker.read_text() or 0)
-        except FileNotFoundError:
-            return False
-        except ValueError:
-            return True  # being written just now
-        if self._clock.now() < until:
-            return True
-        marker.unlink(missing_ok=True)
-        return False
+            since = self._marker(digest).stat().st_mtime
+        except OSError:
+            return False  # also where the disk cannot say: it fails no pull
+        return abs(self._clock.now() - since) < DISTRUST_SECONDS  # a clock that is set back does not prolong it
 
     def _marker(self, digest: Digest) -> Path:
         return self._layout.spool_record(digest).with_suffix(".distrusted")
@@ -198,31 +207,31 @@ class Spools:
     def expire(self, age_seconds: float) -> int:
         """*Blocking.* Remove what nobody wrote to for so long and nobody leads; return how many spools that were."""
         oldest = self._clock.now() - age_seconds
-        count = 0
-        for path in self._layout.spools.iterdir():
-            try:
-                is_old = path.stat().st_mtime < oldest
-            except FileNotFoundError:
-                continue
-            if is_old and _remove_unless_led(path):
-                count += path.suffix == ".data"
-        return count
+        stems = {path.with_suffix("") for path in self._layout.spools.iterdir()}
+        return sum(_last_written(stem) < oldest and _remove_unless_led(stem) for stem in stems)
 
 
-def _remove_unless_led(path: Path) -> bool:
-    """Remove one of a spool's files under the lease, so that no leader loses what it is about to go on with."""
-    record = path.with_suffix(".record")
+def _files_of(stem: Path) -> list[Path]:
+    return [stem.with_suffix(suffix) for suffix in (".data", ".distrusted", ".record")]
+
+
+def _last_written(stem: Path) -> float:
+    moments = [0.0]
+    for path in _files_of(stem):
+        with contextlib.suppress(FileNotFoundError):
+            moments.append(path.stat().st_mtime)
+    return max(moments)
+
+
+def _remove_unless_led(stem: Path) -> bool:
+    """Remove a spool's files under the lease, so that no leader loses what it is about to go on with."""
+    record = stem.with_suffix(".record")
+    descriptor = os.open(record, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        descriptor = os.open(record, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        path.unlink(missing_ok=True)
-        return True
-    try:
-        if not try_lock(descriptor):
+        if not try_lock(descriptor) or not is_same_file(descriptor, record):
             return False
-        path.with_suffix(".data").unlink(missing_ok=True)
-        record.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        for path in _files_of(stem):
+            path.unlink(missing_ok=True)
         return True
     finally:
         os.close(descriptor)

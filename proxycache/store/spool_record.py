@@ -2,7 +2,7 @@
 
     slot  0 state   1 size + 1 (0: unknown)   2 written bytes   3 heartbeat, monotonic ns   4 attempt   5 generation
           6 length of the failure
-    bytes from 128 on: the failure, opaque here
+    bytes 64 to 96: for whom the leader fetches, as a sha256; from 128 on: the failure; both opaque here
 
 Only the leader stores, one aligned 8-byte slot at a time, the bytes of the data file before `written`; everybody
 else only loads. A record of zeros is one that nobody has led yet. It outlives a dead leader and a restart.
@@ -15,18 +15,23 @@ from enum import IntEnum
 from pathlib import Path
 
 _RECORD_BYTES = 4096
+_FETCHED_FOR = slice(64, 96)
 _FAILURE_OFFSET = 128
 _FAILURE_LIMIT = _RECORD_BYTES - _FAILURE_OFFSET
 
 
 class SpoolState(IntEnum):
-    """Where a fill stands. FAILED may be led again; PUBLISHED is final."""
+    """Where a fill stands. FAILED may be led again; PUBLISHED is final.
+
+    EMPTY: hardly begun, or its leader hashes again what is there. REHASHED: that is done, and the upstream is asked.
+    """
 
     EMPTY = 0
     FILLING = 1
     VERIFIED = 2
     PUBLISHED = 3
     FAILED = 4
+    REHASHED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,13 @@ class SpoolRecord:
         os.close(self.descriptor)
 
     def progress(self) -> Progress:
-        """Read the record; `state` first, so that what it promises is seen as well."""
+        """Read the record as it was in one generation; `state` first, so that what it promises is seen as well."""
         slots = self._slots
-        state = SpoolState(slots[0])
-        return Progress(state, slots[1] - 1 if slots[1] else None, slots[2], slots[4], slots[5])
+        while True:
+            generation = slots[5]
+            state, size, written, attempt = slots[0], slots[1], slots[2], slots[4]
+            if slots[5] == generation:  # else the bytes that were counted are forgotten by now
+                return Progress(SpoolState(state), size - 1 if size else None, written, attempt, generation)
 
     @property
     def heartbeat(self) -> float:
@@ -78,13 +86,20 @@ class SpoolRecord:
         """What the last failed attempt left."""
         return bytes(self._bytes[_FAILURE_OFFSET : _FAILURE_OFFSET + self._slots[6]])
 
+    @property
+    def fetched_for(self) -> bytes:
+        """For whom the last leader fetches: 32 bytes."""
+        return bytes(self._bytes[_FETCHED_FOR])
+
     def beat(self, now_monotonic: float) -> None:
         """Say that the leader lives."""
         self._slots[3] = int(now_monotonic * 1e9)
 
-    def begin_attempt(self, now_monotonic: float) -> None:
-        """A leader begins, with whatever bytes are there."""
+    def begin_attempt(self, now_monotonic: float, *, fetched_for: bytes, written: int) -> None:
+        """A leader begins, with the `written` bytes that are there."""
         self.beat(now_monotonic)
+        self._slots[2] = written
+        self._bytes[_FETCHED_FOR] = fetched_for
         self._slots[4] += 1
         self._slots[0] = SpoolState.EMPTY
 
@@ -93,6 +108,11 @@ class SpoolRecord:
         self._slots[2] = 0
         self._slots[1] = 0
         self._slots[5] += 1
+
+    def set_rehashed(self, written: int) -> None:
+        """So many bytes that are there have been hashed again."""
+        self._slots[2] = written
+        self._slots[0] = SpoolState.REHASHED
 
     def set_filling(self, size: int | None) -> None:
         """The upstream's headers are here."""

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from proxycache.oci.digest import Digest
 from proxycache.store.blobs import BlobStore
+from proxycache.store.errors import StoreUnusable
+from proxycache.store.leases import is_same_file
 from proxycache.store.spool_record import SpoolRecord
 from proxycache.tasks import run_to_end
 
@@ -42,7 +44,7 @@ class SpoolWriter:
             self.written += len(piece)
             self._record.beat(now())
         self.inherited = self.written
-        self._record.set_written(self.written)
+        self._record.set_rehashed(self.written)
 
     def begin(self, size: int | None) -> None:
         """*Blocking.* Note the size that the upstream announced and have room for it; OSError where there is none."""
@@ -82,9 +84,21 @@ class SpoolWriter:
 
     async def publish(self, blobs: BlobStore) -> None:
         """Make the verified data a blob, durable on return; the spool is gone then."""
-        await run_to_end(blobs.publish, self.digest, self._data_path)
+        await run_to_end(self._publish, blobs)
+
+    def _publish(self, blobs: BlobStore) -> None:
+        self._trim()
+        blobs.publish(self.digest, self._data_path)
         self._record.set_published()
         self._record_path.unlink(missing_ok=True)
+
+    def _trim(self) -> None:
+        """Cut off room that was made for a larger size, which an upstream had announced before."""
+        descriptor = self._data.fileno()
+        if not is_same_file(descriptor, self._data_path):
+            raise StoreUnusable(self._data_path, "somebody took it away")
+        if os.fstat(descriptor).st_size > self.written:
+            os.ftruncate(descriptor, self.written)
 
     def mark_published(self) -> None:
         """The data file is the blob already: a leader before us died between publishing and saying so."""

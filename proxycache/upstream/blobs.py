@@ -68,7 +68,7 @@ class UpstreamBlob:
         """
         position = self.start
         with translated_errors(self._upstream):
-            async for piece in self._response.content.iter_any():
+            async for piece in _arriving(self._response.content):
                 position += len(piece)
                 if self._stop is not None and position > self._stop:
                     raise UpstreamMisbehaved(self._upstream, "sent more bytes than it had announced")
@@ -80,6 +80,19 @@ class UpstreamBlob:
     def close(self) -> None:
         """Give the connection back, or close it if bytes are still to come."""
         self._response.release()
+
+
+async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield what arrives, also what came together with the break: who is cut early each time must still get on."""
+    try:
+        async for piece in content.iter_any():
+            yield piece
+    except (aiohttp.ClientError, OSError):
+        content.set_exception(None)  # type: ignore[arg-type] # else it hides the bytes that it still holds
+        rest = content.read_nowait()
+        if rest:
+            yield rest
+        raise
 
 
 async def open_blob(source: Source, wanted: WantedBlob) -> UpstreamBlob:

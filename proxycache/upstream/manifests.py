@@ -13,6 +13,8 @@ from proxycache.upstream.bodies import read_body
 from proxycache.upstream.errors import UpstreamMisbehaved
 from proxycache.upstream.source import Question, Source
 
+HEAD_BY_GET_BYTES = 4 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestHead:
@@ -35,8 +37,14 @@ class FetchedManifest:
 async def head_manifest(
     source: Source, repository: RepositoryName, reference: Reference, *, is_anonymous: bool = False
 ) -> ManifestHead:
-    """Ask what `reference` is, without the body; most registries do not count this as a pull."""
-    async with await source.ask(_question("HEAD", repository, reference, is_anonymous=is_anonymous)) as response:
+    """Ask what `reference` is, without the body; most registries do not count this as a pull.
+
+    A registry that refuses HEAD as such (405) is asked for the bytes, which then count for nothing else.
+    """
+    question = _question("HEAD", repository, reference, is_anonymous=is_anonymous, accepted=(200, 405))
+    async with await source.ask(question) as response:
+        if response.status == 405:
+            return await _head_by_get(source, repository, reference, is_anonymous=is_anonymous)
         try:
             digest = parse_digest(response.headers.get("Docker-Content-Digest", ""))
         except DigestInvalid:
@@ -49,10 +57,10 @@ async def head_manifest(
 
 
 async def get_manifest(
-    source: Source, repository: RepositoryName, reference: Reference, *, max_size: int
+    source: Source, repository: RepositoryName, reference: Reference, *, max_size: int, is_anonymous: bool = False
 ) -> FetchedManifest:
     """Return the manifest; raises UpstreamMisbehaved if it is too large or is not the one asked for."""
-    async with await source.ask(_question("GET", repository, reference)) as response:
+    async with await source.ask(_question("GET", repository, reference, is_anonymous=is_anonymous)) as response:
         body = await read_body(source.upstream, response, max_size=max_size)
         content_type = _content_type(source, response)
     algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
@@ -66,6 +74,13 @@ async def get_manifest(
     return FetchedManifest(digest=digest, media_type=media_type, body=body)
 
 
+async def _head_by_get(
+    source: Source, repository: RepositoryName, reference: Reference, *, is_anonymous: bool
+) -> ManifestHead:
+    fetched = await get_manifest(source, repository, reference, max_size=HEAD_BY_GET_BYTES, is_anonymous=is_anonymous)
+    return ManifestHead(digest=fetched.digest, media_type=fetched.media_type, size=len(fetched.body))
+
+
 def _content_type(source: Source, response: aiohttp.ClientResponse) -> str:
     content_type = response.headers.get("Content-Type", "")
     if content_type.lower().startswith("text/html"):  # a login page or a captive portal, with status 200
@@ -73,13 +88,20 @@ def _content_type(source: Source, response: aiohttp.ClientResponse) -> str:
     return content_type
 
 
-def _question(method: str, repository: RepositoryName, reference: Reference, *, is_anonymous: bool = False) -> Question:
+def _question(
+    method: str,
+    repository: RepositoryName,
+    reference: Reference,
+    *,
+    is_anonymous: bool = False,
+    accepted: tuple[int, ...] = (200,),
+) -> Question:
     return Question(
         kind="manifest",
         method=method,
         repository=repository,
         path=f"manifests/{reference}",
         headers={"Accept": MANIFEST_ACCEPT},
-        accepted=(200,),
+        accepted=accepted,
         is_anonymous=is_anonymous,
     )

@@ -105,7 +105,7 @@ class Edge:
 
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         try:
-            return await self._dispatch(exchange)
+            return await self._dispatch_in_time(exchange)
         except ProxycacheError as error:
             told = explain(error, exchange)
             if told.status >= 500:
@@ -116,6 +116,15 @@ class Edge:
         except Exception:
             logger.exception("unexpected error", extra={"path": exchange.request.path})
             return error_response(UpstreamFailed("internal error", status=500))
+
+    async def _dispatch_in_time(self, exchange: Exchange) -> web.StreamResponse:
+        try:
+            async with exchange.deadline:
+                return await self._dispatch(exchange)
+        except TimeoutError:
+            if not exchange.deadline.expired():
+                raise
+            raise UpstreamFailed("the upstream gave no answer in time", status=504) from None
 
     async def _dispatch(self, exchange: Exchange) -> web.StreamResponse:
         request, endpoint = exchange.request, exchange.endpoint

@@ -1,5 +1,6 @@
 """One request and what is known of it on the way to its answer."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,9 @@ from proxycache.registry.pull_blob import BlobPuller
 from proxycache.registry.pull_manifest import ManifestPuller
 from proxycache.web.answers import AnswerMemory
 from proxycache.web.request_parts import Endpoint, caller_of
+
+# A job's own way out of an upstream that is too slow (what is stale, what is held) comes first.
+_GRACE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,10 @@ class Services:
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """A request, its parsed parts, and what its log line will say."""
+    """A request, its parsed parts, and what its log line will say.
+
+    `deadline` is until when the answer has to begin, with all that has to be asked before; a body has none.
+    """
 
     request: web.BaseRequest
     services: Services
@@ -43,6 +50,7 @@ class Exchange:
     route: Route | None = None
     cache: str = ""
     sent_bytes: int = 0
+    deadline: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None), init=False)
     _caller: Caller | None = field(default=None, init=False)
 
     @property
@@ -63,7 +71,10 @@ class Exchange:
         return self.request.method, self.request.raw_path, self.request.host
 
     def find_route(self) -> Route:
-        """Return where the request leads; raises NameInvalid or NameUnknown."""
+        """Return where the request leads, and give its upstream `answer_within`; raises NameInvalid or NameUnknown."""
         namespace = self.request.query.get("ns")
         self.route = self.services.access.route(self.endpoint.name, namespace, self.request.host)
+        seconds = self.services.access.answer_within(self.route)
+        if seconds is not None:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + seconds + _GRACE_SECONDS)
         return self.route

@@ -11,7 +11,7 @@ from proxycache.oci.digest import Digest
 from proxycache.registry.access import Caller
 
 _V2_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<rest>[^/]+|uploads/.*)")
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
+_LOOPBACK = ("127.", "::ffff:127.")
 _FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 _MOST_LISTED = 10_000
 
@@ -64,7 +64,7 @@ def caller_of(request: web.BaseRequest) -> Caller:
     """Return who asks: a loopback peer that forwards for nobody is from this machine."""
     peer = request.remote or ""
     is_forwarded = any(header in request.headers for header in _FORWARDING)
-    return Caller(is_loopback=peer.startswith(_LOOPBACK) and not is_forwarded)
+    return Caller(is_loopback=(peer == "::1" or peer.startswith(_LOOPBACK)) and not is_forwarded)
 
 
 def wanted_range(request: web.BaseRequest, digest: Digest) -> ByteRange | None:

@@ -7,9 +7,9 @@ it got for the whole (invariant 4).
 import asyncio
 import os
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from proxycache.oci.errors import ProxycacheError
+from proxycache.oci.errors import ProxycacheError, UpstreamFailed
 from proxycache.registry.pull_blob import BlobStream
 from proxycache.registry.spool_reader import FilePart
 from proxycache.web.exchange import Exchange
@@ -29,9 +29,12 @@ async def send_stream(exchange: Exchange, response: web.StreamResponse, stream: 
     """Send headers, then the stream's parts as they come; raises BodyCut where they end early."""
     request = exchange.request
     is_sized = stream.span is not None
+    if not is_sized and request.version < HttpVersion11:
+        raise UpstreamFailed("the size is not known yet, and HTTP/1.0 cannot do without: ask again", status=503)
     if not is_sized:
         response.enable_chunked_encoding()
     await response.prepare(request)
+    exchange.deadline.reschedule(None)
     expected = stream.span.size if stream.span is not None else None
     try:
         async for part in stream.parts:

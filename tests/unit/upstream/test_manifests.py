@@ -35,6 +35,15 @@ async def test_head_without_a_digest(registry: FakeRegistry, client: UpstreamCli
     assert (await client.head_manifest("library/app", parse_digest(held.digest))).digest == parse_digest(held.digest)
 
 
+async def test_a_registry_that_knows_no_head_is_asked_by_get(registry: FakeRegistry, client: UpstreamClient) -> None:
+    held = registry.add_image("library/app", image(), tag=TAG)
+    registry.head_refused.add("manifests")
+
+    head = await client.head_manifest("library/app", TAG)
+
+    assert (head.digest, head.size) == (parse_digest(held.digest), len(held.body))
+
+
 async def test_the_exact_bytes_by_tag_and_by_digest(registry: FakeRegistry, client: UpstreamClient) -> None:
     held = registry.add_image("library/app", image(), tag=TAG)
 
