@@ -1,4 +1,4 @@
-"""A supervisor of real worker processes, whose log is read line by line."""
+"""A supervisor of real worker processes, whose log is read line by line, and whole caches in front of an upstream."""
 
 import http.client
 import json
@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fakes.upstream_registry import ThreadedRegistry
+from tests.processes.caches import RunningCache
 
 SUPERVISED = Path(__file__).with_name("supervised.py")
 CONFIG = """\
@@ -100,3 +103,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for supervised in started:
         supervised.close()
+
+
+@pytest.fixture
+def upstream() -> Iterator[ThreadedRegistry]:
+    """The registry that stands for docker.io."""
+    with ThreadedRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def cache(tmp_path: Path, upstream: ThreadedRegistry) -> Iterator[RunningCache]:
+    """A running cache with two workers."""
+    with RunningCache(tmp_path, upstream.url) as cache:
+        yield cache
