@@ -79,11 +79,11 @@ def manifest_media_type(body: bytes, content_type: str) -> str:
     """
     declared = content_type.partition(";")[0].strip().lower()
     if not media_types.is_generic(declared):
-        return declared
+        return _checked(declared)
     fields = _decode(body, dict[str, object])
     own = fields.get("mediaType")
     if isinstance(own, str) and own:
-        return own
+        return _checked(own)
     if fields.get("schemaVersion") == 1:
         return media_types.DOCKER_SCHEMA1_SIGNED if "signatures" in fields else media_types.DOCKER_SCHEMA1
     if "manifests" in fields:
@@ -91,6 +91,25 @@ def manifest_media_type(body: bytes, content_type: str) -> str:
     if "config" in fields:
         return media_types.OCI_MANIFEST
     raise ManifestInvalid("neither its Content-Type nor its content tells its media type")
+
+
+def recognise_manifest(body: bytes) -> str:
+    """Return the type of bytes of which nobody says that they are a manifest; raises ManifestInvalid unless they are.
+
+    Image configs and attestations are JSON, too, and some have the keys of a manifest.
+    """
+    media_type = manifest_media_type(body, "")
+    is_version_2 = _decode(body, dict[str, object]).get("schemaVersion") == 2
+    manifest = parse_manifest(body, media_type)
+    if media_type not in media_types.MANIFEST_TYPES or not is_version_2 or not (manifest.config or manifest.manifests):
+        raise ManifestInvalid("it does not look like one")
+    return media_type
+
+
+def _checked(media_type: str) -> str:
+    if not media_types.is_media_type(media_type):
+        raise ManifestInvalid(f"{media_type[:100]!r} is not a media type")
+    return media_type
 
 
 def _check_all(documents: Iterable[DescriptorDocument] | None) -> tuple[Descriptor, ...]:

@@ -1,5 +1,6 @@
 """The media types of manifests and what they point at."""
 
+import re
 from typing import Final
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -15,6 +16,14 @@ DOCKER_SCHEMA1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+
 MANIFEST_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 MANIFEST_ACCEPT: Final = ", ".join(MANIFEST_TYPES)
 """What an upstream is asked for. Schema 1 is left out: registries convert to it, which changes the digest."""
+
+
+_GRAMMAR = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+
+
+def is_media_type(text: str) -> bool:
+    """Return whether `text` is a media type without parameters (RFC 6838, section 4.2)."""
+    return _GRAMMAR.fullmatch(text) is not None
 
 
 def is_generic(media_type: str) -> bool:

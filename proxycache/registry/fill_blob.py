@@ -155,10 +155,10 @@ class _Fill:
             is_mixed = self._writer.inherited > 0 or len(self._used) > 1
             if is_mixed and not self._had_second_try:
                 self._had_second_try = True
-                self._start_over()
+                await self._start_over()
                 continue
             self._blame()
-            self._start_over()
+            await self._start_over()
             if self._all_sources() <= self._wrong:
                 raise UpstreamMisbehaved(self._source.upstream, f"sent wrong content for {self._spool.digest}")
 
@@ -175,8 +175,8 @@ class _Fill:
             },
         )
 
-    def _start_over(self) -> None:
-        self._writer.start_over()
+    async def _start_over(self) -> None:
+        await run_to_end(self._writer.start_over)
         self._spool.notify()
         self._used.clear()
 
@@ -212,7 +212,7 @@ class _Fill:
         opening = client.open_blob(self._source.repository, self._spool.digest, start=writer.written, avoid=avoid)
         async with opening as blob:
             if blob.start > writer.written or await self._is_other_size(blob):
-                self._leave_size(blob)
+                await self._leave_size(blob)
                 return False
             self.has_begun = True
             self._used.add(blob.source)
@@ -221,12 +221,12 @@ class _Fill:
             self._broken.discard(blob.source)
             return True
 
-    def _leave_size(self, blob: UpstreamBlob) -> None:
+    async def _leave_size(self, blob: UpstreamBlob) -> None:
         """Start over with another size than before; two sources that disagree must not do that in turns for ever."""
         if blob.total in self._left_sizes:
             raise UpstreamMisbehaved(self._source.upstream, f"sources disagree on the size of {self._spool.digest}")
         self._left_sizes.add(self._writer.size)
-        self._start_over()
+        await self._start_over()
 
     async def _is_other_size(self, blob: UpstreamBlob) -> bool:
         """Begin with the size that the upstream announces; tell whether bytes are there that belong to another one."""
@@ -275,7 +275,7 @@ class _Fill:
         async with recorder.publishing(self._spool.digest):
             try:
                 await self._writer.publish(self._services.blobs)
-            except StoreError as error:
+            except (OSError, StoreError) as error:
                 self._log_disk_trouble(error)
                 self._writer.discard()
                 return "passed_through"

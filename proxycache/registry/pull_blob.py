@@ -6,12 +6,13 @@ has them, as bytes. A stream that raises in mid-body must be cut by who sends it
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from proxycache.events import FollowerJoined
+from proxycache.events import FillEnded, FollowerJoined
 from proxycache.oci.byte_range import ByteRange, Span
 from proxycache.oci.digest import Digest
 from proxycache.registry.fill_blob import Fills, FillServices
@@ -27,9 +28,11 @@ from proxycache.store.spool_record import Progress, SpoolState
 from proxycache.tasks import SingleFlight
 from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamNotFound, UpstreamUnreachable
 
+logger = logging.getLogger(__name__)
+
 FAR_AHEAD_BYTES = 64 * 1024 * 1024
 _LOOKS = 5
-_ANSWERED = (SpoolState.FILLING, SpoolState.VERIFIED, SpoolState.PUBLISHED)
+_COMPLETE = (SpoolState.VERIFIED, SpoolState.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,17 +110,17 @@ class BlobPuller:
         with contextlib.ExitStack() as resources:
             try:
                 spool = resources.enter_context(self._services.spools.use(digest))
-            except (OSError, StoreError):
+            except (OSError, StoreError) as error:
+                self._note_disk_trouble(source, digest, error)
                 return await self._open_past_disk(source, digest, wanted)
             await self._check_may_read(source, spool)
             before = spool.progress()
             source.online()
             is_leader = self._fills.ensure_leader(source, spool)
-            if not is_leader:
-                if spool.is_gone():
-                    return None
-                await self._check_may_read(source, spool)
+            if not is_leader and spool.is_gone():
+                return None
             answer = await self._wait_for_headers(source, spool, before)
+            await self._check_may_read(source, spool)  # only now is it sure for whom its leader fetches
             if answer == "gone":
                 return None
             if answer == "past":
@@ -147,7 +150,8 @@ class BlobPuller:
             async with asyncio.timeout(seconds):
                 while True:
                     seen = spool.progress()
-                    if seen.state in _ANSWERED:
+                    # Of an empty body the headers are all there is: they wait for the digest (invariant 4).
+                    if seen.state in _COMPLETE or (seen.state is SpoolState.FILLING and seen.size != 0):
                         return seen
                     if seen.state is SpoolState.FAILED and seen != before:  # else it failed before we asked
                         return await self._failed(source, spool)
@@ -183,6 +187,20 @@ class BlobPuller:
         if isinstance(error, UpstreamNotFound):
             await self._services.recorder.record_absence(source, "blob", str(spool.digest), error)
         raise error
+
+    def _note_disk_trouble(self, source: UpstreamRepository, digest: Digest, error: Exception) -> None:
+        logger.warning("cannot keep blob", extra={"digest": str(digest), "why": str(error)})
+        self._services.events.emit(
+            FillEnded(
+                upstream=source.upstream,
+                repository=source.name,
+                digest=str(digest),
+                outcome="passed_through",
+                fetched_bytes=0,
+                inherited_bytes=0,
+                seconds=0.0,
+            )
+        )
 
     async def _open_past_disk(self, source: UpstreamRepository, digest: Digest, wanted: ByteRange | None) -> BlobStream:
         size = await source.online().head_blob(source.repository, digest)

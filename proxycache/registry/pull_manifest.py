@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from proxycache.oci import media_types
 from proxycache.oci.digest import Digest
 from proxycache.oci.errors import ManifestInvalid
-from proxycache.oci.manifest import manifest_media_type
+from proxycache.oci.manifest import recognise_manifest
 from proxycache.oci.names import Tag
 from proxycache.registry.keep_manifest import ManifestKeeper, SchemaOneOnly
 from proxycache.registry.outcomes import Failure, Held, decode_outcome, encode_outcome, failure_of
@@ -56,7 +56,12 @@ class ManifestPuller:
             return await self._pull_digest(source, reference, with_body=with_body)
         tag = await self._resolver.resolve(source, reference)
         if with_body:
-            manifest = await self._pull_digest(source, tag.digest, with_body=True)
+            try:
+                manifest = await self._pull_digest(source, tag.digest, with_body=True)
+            except UpstreamNotFound:
+                return replace(
+                    _pulled(await self._resolver.get_moved(source, reference), cache="miss"), fresh_until=0.0
+                )
         else:
             manifest = PulledManifest(
                 digest=tag.digest, media_type=tag.media_type, size=tag.size, body=None, cache="hit"
@@ -125,7 +130,7 @@ class ManifestPuller:
             body = await run_to_end(held.file.read, held.size)
         row = await self._recorder.find_manifest(digest)
         try:
-            media_type = row.media_type if row is not None else manifest_media_type(body, "")
+            media_type = row.media_type if row is not None else recognise_manifest(body)
         except ManifestInvalid:
             return None  # a blob that is no manifest, asked for as one
         return FetchedManifest(digest=digest, media_type=media_type, body=body)

@@ -19,6 +19,7 @@ from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.leases import Leases
 from proxycache.store.tags import TagRow
 from proxycache.tasks import SingleFlight
+from proxycache.upstream.client import FetchedManifest
 from proxycache.upstream.errors import (
     UpstreamError,
     UpstreamMisbehaved,
@@ -65,6 +66,7 @@ class TagResolver:
         self._keeper = keeper
         self._clock = clock
         self._flights: SingleFlight[tuple[str, Tag], TagRow] = SingleFlight()
+        self._moves: SingleFlight[tuple[str, Tag], FetchedManifest] = SingleFlight()
         self._questions: dict[tuple[str, Tag], _Question] = {}
 
     async def resolve(self, source: UpstreamRepository, tag: Tag) -> ResolvedTag:
@@ -78,6 +80,17 @@ class TagResolver:
                 return await self._revalidate(source, tag, row)
         await self._recorder.check_absence(source, "tag", tag)
         return self._resolved(source, await asyncio.shield(self._ask(source, tag)), known=None)
+
+    async def get_moved(self, source: UpstreamRepository, tag: Tag) -> FetchedManifest:
+        """Get the manifest by its tag, whose digest the upstream does not have: it has moved, or HEAD named another."""
+        return await asyncio.shield(self._moves.start_or_join((source.name, tag), lambda: self._get(source, tag)))
+
+    async def _get(self, source: UpstreamRepository, tag: Tag) -> FetchedManifest:
+        asked_at = self._clock.now()
+        fetched = await source.online().get_manifest(source.repository, tag, max_size=self._keeper.max_size)
+        await self._keeper.keep(source, fetched)
+        await self._recorder.record_tag(_row_of_manifest(source, tag, fetched, asked_at))
+        return fetched
 
     async def _revalidate(self, source: UpstreamRepository, tag: Tag, row: TagRow) -> ResolvedTag:
         question = self._questions.get((source.name, tag))
@@ -144,7 +157,7 @@ class TagResolver:
         if digest is None or size is None or media_types.is_generic(media_type):
             fetched = await client.get_manifest(source.repository, tag, max_size=self._keeper.max_size)
             await self._keeper.keep(source, fetched)
-            digest, media_type, size = fetched.digest, fetched.media_type, len(fetched.body)
+            return _row_of_manifest(source, tag, fetched, asked_at)
         if media_types.is_schema1(media_type):
             raise SchemaOneOnly(source.upstream)
         return TagRow(
@@ -180,6 +193,17 @@ class TagResolver:
             fresh_until=0.0 if stale_because else row.checked_at + fresh_seconds(source.freshness, Tag(row.tag)),
             stale_because=stale_because,
         )
+
+
+def _row_of_manifest(source: UpstreamRepository, tag: Tag, fetched: FetchedManifest, asked_at: float) -> TagRow:
+    return TagRow(
+        repository=source.name,
+        tag=tag,
+        digest=fetched.digest,
+        media_type=fetched.media_type,
+        size=len(fetched.body),
+        checked_at=asked_at,
+    )
 
 
 def _row_of(outcome: Outcome, source: UpstreamRepository, tag: Tag) -> TagRow:

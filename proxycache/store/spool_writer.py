@@ -64,8 +64,9 @@ class SpoolWriter:
         self._record.set_written(self.written)
 
     def start_over(self) -> None:
-        """Forget all bytes; readers that have sent some are cut."""
+        """*Blocking.* Forget all bytes and give their room back; readers that have sent some are cut."""
         self._record.begin_generation()
+        os.ftruncate(self._data.fileno(), 0)
         self._hash = self.digest.new_hash()
         self.written = 0
         self.inherited = 0

@@ -7,7 +7,7 @@ import aiohttp
 from proxycache.oci.digest import Digest, digest_of, parse_digest
 from proxycache.oci.errors import DigestInvalid, ManifestInvalid
 from proxycache.oci.manifest import manifest_media_type
-from proxycache.oci.media_types import MANIFEST_ACCEPT
+from proxycache.oci.media_types import MANIFEST_ACCEPT, is_media_type
 from proxycache.oci.names import Reference, RepositoryName
 from proxycache.upstream.bodies import read_body
 from proxycache.upstream.errors import UpstreamMisbehaved
@@ -51,7 +51,7 @@ async def head_manifest(
             digest = None
         return ManifestHead(
             digest=reference if isinstance(reference, Digest) else digest,
-            media_type=_content_type(source, response).partition(";")[0].strip().lower(),
+            media_type=_media_type(source, response),
             size=response.content_length,
         )
 
@@ -79,6 +79,12 @@ async def _head_by_get(
 ) -> ManifestHead:
     fetched = await get_manifest(source, repository, reference, max_size=HEAD_BY_GET_BYTES, is_anonymous=is_anonymous)
     return ManifestHead(digest=fetched.digest, media_type=fetched.media_type, size=len(fetched.body))
+
+
+def _media_type(source: Source, response: aiohttp.ClientResponse) -> str:
+    """Return the type that the headers declare; nothing where that is no type."""
+    declared = _content_type(source, response).partition(";")[0].strip().lower()
+    return declared if is_media_type(declared) else ""
 
 
 def _content_type(source: Source, response: aiohttp.ClientResponse) -> str:

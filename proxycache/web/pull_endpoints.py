@@ -55,7 +55,7 @@ async def get_blob(exchange: Exchange) -> web.StreamResponse:
     digest = parse_digest(exchange.endpoint.rest)
     source = await services.access.open(exchange.find_route(), exchange.caller)
     headers = _content_headers(source, digest, BLOB_TYPE) | {hdrs.ACCEPT_RANGES: "bytes"}
-    if exchange.is_head:
+    if exchange.is_head or is_unchanged(exchange.request, digest):
         size, is_held = await services.blobs.find_size(source, digest)
         exchange.cache = "hit" if is_held else "miss"
         if is_unchanged(exchange.request, digest):
@@ -65,8 +65,6 @@ async def get_blob(exchange: Exchange) -> web.StreamResponse:
     stream = await services.blobs.open(source, digest, wanted_range(exchange.request, digest))
     try:
         exchange.cache = stream.cache
-        if is_unchanged(exchange.request, digest):
-            return _not_modified(headers)
         small = await _small_body(stream)
         if small is not None:
             headers[hdrs.CONTENT_LENGTH] = str(len(small))

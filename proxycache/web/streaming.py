@@ -58,7 +58,7 @@ async def _send_part(
         return len(part)
     if not is_sized:
         return await _write_file(response, part)
-    if request.transport is None:
+    if request.transport is None or request.transport.is_closing():
         raise ConnectionResetError
     return await asyncio.get_running_loop().sendfile(request.transport, part.file, part.offset, part.size)
 

@@ -108,6 +108,16 @@ async def test_wrong_content_past_the_disk_completes_for_nobody(cache, upstream,
     assert len(got.body) <= SIZE - TAIL
 
 
+async def test_passing_by_the_disk_is_counted_and_told(cache, upstream, caplog):
+    wanted = upstream.add_blob(NAME, SIZE)
+    replace_by_file(cache.parts.layout.spools)
+
+    await cache.get(path_of(wanted.digest))
+
+    assert cache.fills == ["passed_through"]
+    assert "cannot keep blob" in caplog.text
+
+
 async def test_a_blob_past_the_disk_is_resumed(cache, upstream):
     wanted, gate = upstream.add_blob(NAME, SIZE), Gate()
     upstream.faults.add(stall(gate, at=200_000).combined_with(cut(at=200_000)), on=wanted.digest, method="GET")

@@ -111,6 +111,15 @@ def test_starting_over_forgets_size_bytes_and_hash(spool: Spool) -> None:
     assert writer.verify()
 
 
+def test_starting_over_gives_the_room_back(spool: Spool) -> None:
+    writer = lead(spool)
+    writer.begin(10_000_000)
+
+    writer.start_over()
+
+    assert os.fstat(spool.data.fileno()).st_size == 0
+
+
 def test_a_new_leader_goes_on_with_the_bytes_that_are_there(spool: Spool) -> None:
     first = lead(spool)
     first.begin(len(CONTENT))
