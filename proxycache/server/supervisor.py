@@ -30,7 +30,9 @@ from proxycache.observe.metrics_directory import forget_worker, metrics_director
 from proxycache.oci.errors import ProxycacheError
 from proxycache.server.assignment import READY, SIGNALS, Assignment, LoadAgain, Worker
 from proxycache.server.cpus import usable_cpus
+from proxycache.server.heap import keep_buffers_on_heap
 from proxycache.server.listeners import listener_urls, open_listeners
+from proxycache.server.open_files import raise_open_files_limit
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ def serve(loaded: LoadedSettings, *, load_again: LoadAgain, load_worker: Callabl
 
     `load_worker` imports the worker's code, once, before the forks. Raises CannotListen.
     """
+    raise_open_files_limit()
+    keep_buffers_on_heap()
     sockets = open_listeners(loaded.settings.server.listen)
     with metrics_directory(otherwise_in=loaded.settings.storage.directory):
         supervisor = Supervisor(loaded, load_again=load_again, worker=load_worker(), sockets=sockets)

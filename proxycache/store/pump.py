@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 _OWN_THREADS = 8
-_PIECES_AHEAD = 3
+_PIECES_AHEAD = 4
 
-Append = Callable[[bytes], None]
+Append = Callable[[Sequence[bytes]], None]
 
 
 class Pump:
@@ -27,7 +27,7 @@ class Pump:
     async def write(self, piece: bytes) -> None:
         """Hand `piece` over, once the one before it is done; raises what writing that one raised."""
         await self.drain()
-        self._job = asyncio.get_running_loop().run_in_executor(None, self._append, piece)
+        self._job = asyncio.get_running_loop().run_in_executor(None, self._append, (piece,))
         self._job.add_done_callback(lambda _: self._appended())
 
     async def drain(self) -> None:
@@ -82,20 +82,38 @@ class ThreadPump:
         await self._ended
 
     def _run(self) -> None:
-        while (piece := self._queue.get()) is not None:
-            if self._error is None:
-                try:
-                    self._append(piece)
-                except OSError as error:
-                    self._error = error
-            self._loop.call_soon_threadsafe(self._done)
+        has_ended = False
+        while not has_ended:
+            pieces, has_ended = self._take()
+            if pieces:
+                self._write(pieces)
+                self._loop.call_soon_threadsafe(self._done, len(pieces))
         self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
-    def _done(self) -> None:
-        self._ahead -= 1
+    def _take(self) -> tuple[list[bytes], bool]:
+        """Wait for a piece and take with it what has queued up behind it; tell whether it was the last."""
+        pieces: list[bytes] = []
+        piece = self._queue.get()
+        while piece is not None:
+            pieces.append(piece)
+            if self._queue.empty():
+                return pieces, False
+            piece = self._queue.get()
+        return pieces, True
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        if self._error is None:
+            try:
+                self._append(pieces)
+            except OSError as error:
+                self._error = error
+
+    def _done(self, count: int) -> None:
+        self._ahead -= count
         if not self._ahead:
             self._idle.set()
-        self._room.release()
+        for _ in range(count):
+            self._room.release()
         self._appended()
 
 

@@ -6,7 +6,7 @@ back, with whatever was written left in place for the next leader.
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,14 +53,18 @@ class SpoolWriter:
         self.size = size
         self._record.set_filling(size)
 
-    def append(self, piece: bytes) -> None:
-        """*Blocking.* Write and hash a piece; it may be read as soon as this returns."""
-        view = memoryview(piece)
-        while view:
-            count = os.pwrite(self._data.fileno(), view, self.written)
-            self._hash.update(view[:count])
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """*Blocking.* Write and hash pieces; they may be read as soon as this returns."""
+        views = [memoryview(piece) for piece in pieces if piece]
+        while views:
+            count = os.pwritev(self._data.fileno(), views, self.written)
             self.written += count
-            view = view[count:]
+            while views and count >= len(views[0]):
+                count -= len(views[0])
+                self._hash.update(views.pop(0))
+            if count:  # written in part, as when a disk is nearly full
+                self._hash.update(views[0][:count])
+                views[0] = views[0][count:]
         self._record.set_written(self.written)
 
     def start_over(self) -> None:

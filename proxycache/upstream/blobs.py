@@ -6,6 +6,7 @@ A blob has no time limit in total: it may take as long as it makes progress.
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -33,7 +34,7 @@ class WantedBlob:
         if self.start or self.stop is not None:
             last = "" if self.stop is None else self.stop - 1
             headers["Range"] = f"bytes={self.start}-{last}"
-        return Question(kind="blob", repository=self.repository, path=f"blobs/{self.digest}", headers=headers)
+        return _question(self.repository, self.digest, headers=headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ class UpstreamBlob:
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """Yield what arrives, also what came together with the break: who is cut early each time must still get on."""
     try:
-        async for piece in content.iter_any():
+        async for piece, _ in content.iter_chunks():  # iter_any would copy what is buffered into one piece
             yield piece
     except (aiohttp.ClientError, OSError):
         content.set_exception(None)  # type: ignore[arg-type] # else it hides the bytes that it still holds
@@ -113,7 +114,7 @@ async def head_blob(source: Source, repository: RepositoryName, digest: Digest) 
     is asked for.
     """
     wanted = WantedBlob(repository=repository, digest=digest, start=0, stop=1)
-    question = Question(kind="blob", method="HEAD", repository=repository, path=f"blobs/{digest}", accepted=(200,))
+    question = _question(repository, digest, method="HEAD", accepted=(200,))
     with contextlib.suppress(UpstreamUnauthorized, UpstreamMisbehaved):
         async with await source.ask(question) as response:
             if response.content_length is not None:
@@ -123,6 +124,10 @@ async def head_blob(source: Source, repository: RepositoryName, digest: Digest) 
     if total is None:
         raise UpstreamMisbehaved(source.upstream, "does not tell a blob's size")
     return total
+
+
+def _question(repository: RepositoryName, digest: Digest, **more: Any) -> Question:
+    return Question(kind="blob", repository=repository, path=f"blobs/{digest}", may_be_encoded=True, **more)
 
 
 def read_announcement(upstream: str, response: aiohttp.ClientResponse, wanted: WantedBlob) -> AnnouncedBytes:

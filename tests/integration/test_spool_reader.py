@@ -42,7 +42,7 @@ async def led(cache: Cache, clock: FakeClock, wanted: Content) -> AsyncIterator[
         writer = spool.try_lead(f"docker.io/{NAME}")
         assert writer is not None
         writer.begin(SIZE)
-        writer.append(wanted.body[:PLACE])
+        writer.append([wanted.body[:PLACE]])
         yield spool, writer
 
 
@@ -95,7 +95,7 @@ async def test_who_has_no_byte_yet_goes_on_with_a_fill_that_starts_over(
         waiting = await start_waiting(parts)
         writer.start_over()
         writer.begin(SIZE)
-        writer.append(wanted.body)
+        writer.append([wanted.body])
         assert writer.verify()
 
         got = bytes_of(await waiting)
@@ -112,7 +112,7 @@ async def test_who_was_told_another_size_is_cut_though_no_byte_was_sent(
         waiting = await start_waiting(parts)
         writer.start_over()
         writer.begin(SIZE * 2)
-        writer.append(bytes(SIZE * 2))
+        writer.append([bytes(SIZE * 2)])
 
         with pytest.raises(UpstreamMisbehaved):
             await waiting
@@ -125,7 +125,7 @@ async def test_what_a_leader_published_without_saying_so_is_read_on(
     layout = cache.parts.layout
     async with aclosing(reader.parts(0, SIZE)) as parts:
         got = bytes_of(await anext(parts))
-        writer.append(wanted.body[PLACE:])
+        writer.append([wanted.body[PLACE:]])
         await asyncio.to_thread(BlobStore(layout).publish, spool.digest, layout.spool_data(spool.digest))
         clock.advance(STUCK_AFTER_SECONDS + 1)
         got += b"".join([bytes_of(part) async for part in parts])

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,7 @@ class Disk:
 
     def __init__(self, *, is_ready: bool = True, fails_at: int | None = None) -> None:
         self.pieces: list[bytes] = []
+        self.calls = 0
         self.threads: set[str] = set()
         self.busy = Signal()
         self.ready = Signal()
@@ -28,13 +29,15 @@ class Disk:
         if is_ready:
             self.ready.set()
 
-    def append(self, piece: bytes) -> None:
+    def append(self, pieces: Sequence[bytes]) -> None:
         self.busy.set()
         self.ready.wait_blocking()
         self.threads.add(threading.current_thread().name)
-        if len(self.pieces) == self._fails_at:
-            raise OSError("full")
-        self.pieces.append(piece)
+        self.calls += 1
+        for piece in pieces:
+            if len(self.pieces) == self._fails_at:
+                raise OSError("full")
+            self.pieces.append(piece)
 
 
 async def write_many(disk: Disk, *, count: int = 10, is_large: bool) -> None:
@@ -56,7 +59,7 @@ async def test_pieces_arrive_in_order_and_all_of_them(pieces: list[bytes], is_la
 
 
 @SIZES
-async def test_the_loop_is_told_of_each_piece(is_large: bool) -> None:
+async def test_the_loop_is_told_of_each_write(is_large: bool) -> None:
     told: list[str] = []
     disk = Disk()
 
@@ -67,7 +70,21 @@ async def test_the_loop_is_told_of_each_piece(is_large: bool) -> None:
             await pump.write(b"x")
         await pump.drain()
 
-    assert told == [threading.current_thread().name] * 3
+    assert told == [threading.current_thread().name] * disk.calls
+
+
+async def test_what_queues_up_is_written_at_once() -> None:
+    disk = Disk(is_ready=False)
+
+    async with Pumps().open(disk.append, ignore, is_large=True) as pump:
+        await pump.write(b"0")
+        await disk.busy.wait()
+        for piece in (b"1", b"2", b"3"):
+            await pump.write(piece)
+        disk.ready.set()
+        await pump.drain()
+
+    assert (disk.pieces, disk.calls) == ([b"0", b"1", b"2", b"3"], 2)
 
 
 @SIZES

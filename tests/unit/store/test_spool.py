@@ -34,7 +34,7 @@ with Spools(Layout(Path(sys.argv[1])), SystemClock()).use(parse_digest(sys.argv[
     writer = spool.try_lead("docker.io/library/alpine")
     print("leads" if writer else "follows", flush=True)
     for line in sys.stdin:
-        writer.append(bytes.fromhex(line))
+        writer.append([bytes.fromhex(line)])
         print(writer.written, flush=True)
 """
 
@@ -51,7 +51,7 @@ async def publish(layout, content):
     digest, clock = digest_of(content), SystemClock()
     with Spools(layout, clock).use(digest) as spool:
         writer = spool.try_lead("docker.io/library/alpine")
-        writer.append(content)
+        writer.append([content])
         spool.end_lead(writer)
     layout.spool_data(digest).chmod(0o444)
     with Spools(layout, clock).use(digest) as spool:
@@ -102,7 +102,7 @@ def lead(spool: Spool) -> SpoolWriter:
 def write_verified(spool: Spool) -> SpoolWriter:
     writer = lead(spool)
     writer.begin(len(CONTENT))
-    writer.append(CONTENT)
+    writer.append([CONTENT])
     assert writer.verify()
     return writer
 
@@ -148,7 +148,7 @@ def test_a_follower_reads_the_blobs_prefix_at_any_read_size(
         writer = lead(spool)
         writer.begin(len(CONTENT) if is_sized else None)
         for size in [*sizes, len(CONTENT)]:
-            writer.append(CONTENT[writer.written : writer.written + size])
+            writer.append([CONTENT[writer.written : writer.written + size]])
             for read in reads:
                 limit = servable(follower.progress())
                 got += os.pread(follower.data.fileno(), min(read, limit - len(got)), len(got))
@@ -223,7 +223,7 @@ async def test_a_follower_notices_what_its_own_process_wrote(spool: Spool) -> No
     waiting = asyncio.gather(*(spool.wait_for_change(spool.progress(), seconds=SOON) for _ in range(3)))  # noqa: TID251 - a test may
     await asyncio.sleep(0)
 
-    writer.append(b"x")
+    writer.append([b"x"])
     spool.notify()
 
     assert await waiting == [True, True, True]
@@ -233,7 +233,7 @@ async def test_a_change_between_looking_and_polling_is_noticed(spool: Spool, els
     with elsewhere.use(DIGEST) as led:
         writer = lead(led)
         waiting = asyncio.get_running_loop().create_task(spool.wait_for_change(spool.progress(), seconds=SOON))
-        asyncio.get_running_loop().call_soon(writer.append, b"x")  # after the waiter looked, before its poller does
+        asyncio.get_running_loop().call_soon(writer.append, [b"x"])  # after the waiter looked, before its poller does
 
         assert await waiting
 
@@ -246,7 +246,7 @@ async def test_waiting_for_a_change_ends(spool: Spool) -> None:
 
 async def test_a_change_that_came_before_is_not_waited_for(spool: Spool) -> None:
     seen = spool.progress()
-    lead(spool).append(b"x")
+    lead(spool).append([b"x"])
 
     assert await spool.wait_for_change(seen, seconds=0)
 
@@ -286,7 +286,7 @@ def test_a_record_whose_data_is_lost_is_led_from_the_start(spool: Spool, elsewhe
         writer = lead(found)
 
         assert (writer.inherited, found.progress().written, found.is_gone()) == (0, 0, False)
-        writer.append(CONTENT)
+        writer.append([CONTENT])
         assert writer.verify()
 
 

@@ -43,7 +43,7 @@ def held(blobs: BlobStore) -> bytes:
 async def test_what_was_written_and_verified_becomes_the_blob(spool: Spool, blobs: BlobStore, layout: Layout) -> None:
     writer = lead(spool)
     writer.begin(len(CONTENT))
-    writer.append(CONTENT)
+    writer.append([CONTENT])
 
     assert writer.verify()
     await writer.publish(blobs)
@@ -57,7 +57,7 @@ def test_each_piece_may_be_read_once_it_is_appended(spool: Spool) -> None:
     writer = lead(spool)
     writer.begin(len(CONTENT))
 
-    writer.append(CONTENT[:100])
+    writer.append([CONTENT[:100]])
 
     assert spool.progress().written == 100
     assert os.pread(spool.data.fileno(), 100, 0) == CONTENT[:100]
@@ -65,7 +65,7 @@ def test_each_piece_may_be_read_once_it_is_appended(spool: Spool) -> None:
 
 def test_wrong_content_is_not_verified(spool: Spool) -> None:
     writer = lead(spool)
-    writer.append(CONTENT[:-1] + b"x")
+    writer.append([CONTENT[:-1] + b"x"])
 
     assert not writer.verify()
     assert spool.progress().state is SpoolState.EMPTY
@@ -74,10 +74,10 @@ def test_wrong_content_is_not_verified(spool: Spool) -> None:
 async def test_room_for_a_size_that_was_wrong_is_no_part_of_the_blob(spool: Spool, blobs: BlobStore) -> None:
     writer = lead(spool)
     writer.begin(len(CONTENT) + 5000)
-    writer.append(b"wrong" * 10)
+    writer.append([b"wrong" * 10])
     writer.start_over()
     writer.begin(len(CONTENT))
-    writer.append(CONTENT)
+    writer.append([CONTENT])
 
     assert writer.verify()
     await writer.publish(blobs)
@@ -87,7 +87,7 @@ async def test_room_for_a_size_that_was_wrong_is_no_part_of_the_blob(spool: Spoo
 
 async def test_another_file_under_its_name_is_never_published(spool: Spool, blobs: BlobStore, layout: Layout) -> None:
     writer = lead(spool)
-    writer.append(CONTENT)
+    writer.append([CONTENT])
     assert writer.verify()
     layout.spool_data(DIGEST).unlink()
     layout.spool_data(DIGEST).write_bytes(b"somebody else's")
@@ -101,13 +101,13 @@ async def test_another_file_under_its_name_is_never_published(spool: Spool, blob
 def test_starting_over_forgets_size_bytes_and_hash(spool: Spool) -> None:
     writer = lead(spool)
     writer.begin(50)
-    writer.append(b"wrong")
+    writer.append([b"wrong"])
 
     writer.start_over()
 
     assert (writer.written, writer.size, writer.inherited) == (0, None, 0)
     assert spool.progress().generation == 1
-    writer.append(CONTENT)
+    writer.append([CONTENT])
     assert writer.verify()
 
 
@@ -123,12 +123,12 @@ def test_starting_over_gives_the_room_back(spool: Spool) -> None:
 def test_a_new_leader_goes_on_with_the_bytes_that_are_there(spool: Spool) -> None:
     first = lead(spool)
     first.begin(len(CONTENT))
-    first.append(CONTENT[:3000])
+    first.append([CONTENT[:3000]])
     spool.end_lead(first)
 
     second = lead(spool)
     second.rehash(SystemClock().monotonic)
-    second.append(CONTENT[3000:])
+    second.append([CONTENT[3000:]])
 
     assert (second.inherited, second.size) == (3000, len(CONTENT))
     assert second.verify()
@@ -137,7 +137,7 @@ def test_a_new_leader_goes_on_with_the_bytes_that_are_there(spool: Spool) -> Non
 def test_bytes_that_a_power_cut_took_are_not_promised_to_anybody(spool: Spool) -> None:
     first = lead(spool)
     first.begin(len(CONTENT))
-    first.append(CONTENT[:3000])
+    first.append([CONTENT[:3000]])
     spool.end_lead(first)
     os.truncate(spool.data.fileno(), 1000)
 
@@ -145,13 +145,13 @@ def test_bytes_that_a_power_cut_took_are_not_promised_to_anybody(spool: Spool) -
 
     assert spool.progress().written == 1000
     second.rehash(SystemClock().monotonic)
-    second.append(CONTENT[1000:])
+    second.append([CONTENT[1000:]])
     assert second.verify()
 
 
 def test_rehashing_says_that_the_leader_lives(spool: Spool) -> None:
     first = lead(spool)
-    first.append(CONTENT)
+    first.append([CONTENT])
     spool.end_lead(first)
 
     lead(spool).rehash(lambda: 77.0)
@@ -161,7 +161,7 @@ def test_rehashing_says_that_the_leader_lives(spool: Spool) -> None:
 
 def test_giving_up_leaves_the_bytes_for_the_next_one(spool: Spool) -> None:
     writer = lead(spool)
-    writer.append(CONTENT[:10])
+    writer.append([CONTENT[:10]])
 
     writer.fail(b"why")
 
@@ -170,7 +170,7 @@ def test_giving_up_leaves_the_bytes_for_the_next_one(spool: Spool) -> None:
 
 def test_a_discarded_spool_is_gone_and_its_readers_read_on(spool: Spool, layout: Layout) -> None:
     writer = lead(spool)
-    writer.append(CONTENT)
+    writer.append([CONTENT])
 
     writer.discard()
 
@@ -183,7 +183,7 @@ def test_a_leader_that_died_between_publishing_and_saying_so_is_spoken_for(
     spool: Spool, blobs: BlobStore, layout: Layout
 ) -> None:
     first = lead(spool)
-    first.append(CONTENT)
+    first.append([CONTENT])
     assert first.verify()
     blobs.publish(DIGEST, layout.spool_data(DIGEST))
     spool.end_lead(first)
@@ -208,7 +208,7 @@ def write_in_turns(layout: Layout, content: bytes, pieces: list[int], deaths: se
                 assert writer is not None
                 writer.rehash(SystemClock().monotonic)
             assert writer is not None
-            writer.append(content[writer.written : writer.written + size])
+            writer.append([content[writer.written : writer.written + size]])
         assert writer is not None
         assert writer.verify()
         return os.pread(spool.data.fileno(), len(content) + 1, 0)
