@@ -8,19 +8,20 @@ import logging
 import os
 import platform
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from proxycache.clock import Clock, SystemClock
+from proxycache.config.errors import ConfigError
 from proxycache.config.model import Settings
 from proxycache.events import Events
 from proxycache.maintenance.expire_spools import expire_spools
 from proxycache.observe.access_log import AccessLog
 from proxycache.observe.logs import log_event
 from proxycache.observe.metrics import Metrics
-from proxycache.oci.errors import ProxycacheError
 from proxycache.policy.routing import RoutingTable
 from proxycache.registry.access import Access, Upstream
 from proxycache.registry.fill_blob import Fills, FillServices
@@ -54,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 _KEEPALIVE_SECONDS = 75.0
 _CLOSE_SECONDS = 0.1
+_DISK_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +118,14 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
 
 
 def build_services(settings: Settings, parts: Parts) -> Services:
-    """Return the jobs as `settings` want them; built anew when these change. Transfers keep the clients they have."""
+    """Return the jobs as `settings` want them; built anew when these change. Raises ConfigError.
+
+    Transfers keep the clients they have, which close when the last of them has ended.
+    """
     upstreams = {name: _build_upstream(name, settings, parts) for name in settings.upstreams}
+    for client in parts.clients:
+        parts.tasks.detach("retire upstream client", client.retire())
+    parts.clients[:] = [upstream.client for upstream in upstreams.values()]
     fill_services, tables, recorder = parts.fill_services, parts.tables, parts.fill_services.recorder
     max_size = settings.local.max_manifest_size
     all_is_public = not any(upstream.client.has_credentials for upstream in upstreams.values())
@@ -143,6 +151,7 @@ def build_services(settings: Settings, parts: Parts) -> Services:
 async def run_worker(assignment: Assignment) -> None:
     """Serve until told to drain; returns when the last transfer has ended or was cut."""
     settings = assignment.loaded.settings
+    widen_disk_pool()
     stop = asyncio.Event()
     async with open_parts(settings, SystemClock()) as parts:
         access_log = AccessLog(settings.log)
@@ -151,7 +160,7 @@ async def run_worker(assignment: Assignment) -> None:
         def reload() -> None:
             try:
                 edge.services = build_services(assignment.load_again().settings, parts)
-            except (ProxycacheError, ValueError) as error:
+            except ConfigError as error:
                 logger.error("configuration refused", extra={"why": str(error)})
 
         assignment.obey(drain=stop.set, reload=reload)
@@ -175,6 +184,16 @@ async def run_worker(assignment: Assignment) -> None:
             access_log.close()
 
 
+def widen_disk_pool() -> None:
+    """Give the loop's disk work enough threads: they wait, for fsync at most, and do not compute.
+
+    asyncio starts 4 more than there are CPUs, so on a small machine the writes of a few fills to a slow disk would
+    stand in front of every read of what is held.
+    """
+    threads = ThreadPoolExecutor(_DISK_THREADS, thread_name_prefix="disk")
+    asyncio.get_running_loop().set_default_executor(threads)
+
+
 async def _drain(edge: Edge, server: web.Server, seconds: float) -> None:
     edge.begin_drain()
     try:
@@ -188,8 +207,10 @@ async def _drain(edge: Edge, server: web.Server, seconds: float) -> None:
 
 def _build_upstream(name: str, settings: Settings, parts: Parts) -> Upstream:
     configured = settings.upstreams[name]
-    client = UpstreamClient(configured.client, events=parts.events, clock=parts.clock, via=parts.via)
-    parts.clients.append(client)
+    try:
+        client = UpstreamClient(configured.client, events=parts.events, clock=parts.clock, via=parts.via)
+    except ValueError as error:  # a file that could be read when the configuration was loaded
+        raise ConfigError(f"upstream {name}", str(error)) from error
     return Upstream(client=client, freshness=configured.freshness, is_offline=settings.server.offline)
 
 

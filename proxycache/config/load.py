@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import platformdirs
 
@@ -37,7 +37,7 @@ from proxycache.config.sources import Entry, environment_entries, file_entries, 
 from proxycache.observe.settings import LogSettings
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.store.settings import StorageSettings
-from proxycache.upstream.settings import UpstreamSettings
+from proxycache.upstream.settings import UpstreamSettings, check_files, find_egress_proxies
 
 FILE_NAME = "proxycache.toml"
 SERVICE_DIRECTORY = Path("/var/lib/proxycache")
@@ -76,6 +76,7 @@ def load_settings(
     file = config_file or find_config_file()
     entries = file_entries(file) if file else []
     entries += environment_entries(environment, [*BUILT_IN_URLS, *_upstream_names(entries)]) + flag_entries(flags)
+    _check_proxies(environment)
     given = _Given(entries)
     names = dict.fromkeys([*BUILT_IN_URLS, *_upstream_names(entries)])
     default = _choose_default(given)
@@ -183,10 +184,24 @@ def _choose_default(given: _Given) -> str:
 def _build_upstream(given: _Given, name: str, *, is_default: bool) -> ConfiguredUpstream:
     url = BUILT_IN_URLS.get(name, f"https://{name}")
     return ConfiguredUpstream(
-        client=given.build(UpstreamSettings, UPSTREAMS, name, keys=CLIENT_KEYS, name=name, url=url),
+        client=given.build(_make_client_settings, UPSTREAMS, name, keys=CLIENT_KEYS, name=name, url=url),
         freshness=given.build(FreshnessSettings, UPSTREAMS, name, keys=FRESHNESS_KEYS),
         is_default=is_default,
     )
+
+
+def _make_client_settings(**chosen: Any) -> UpstreamSettings:
+    settings = UpstreamSettings(**chosen)
+    check_files(settings)
+    return settings
+
+
+def _check_proxies(environment: Mapping[str, str]) -> None:
+    try:
+        find_egress_proxies(environment)
+    except ValueError as error:
+        variable, _, reason = str(error).partition(": ")
+        raise ConfigError(f"environment {variable}", reason) from error
 
 
 def _storage_settings(environment: Mapping[str, str]) -> Callable[..., StorageSettings]:

@@ -1,7 +1,7 @@
 """Which repository a request means, and whether its caller may read it.
 
 What only our credentials can read is not handed to everybody: `visibility` says how an upstream's repositories are
-judged, and private ones are for loopback peers.
+judged, and private ones are for loopback peers. To others they look like those that do not exist.
 """
 
 import asyncio
@@ -20,11 +20,12 @@ from proxycache.store.repositories import Visibility
 from proxycache.store.tables import Tables
 from proxycache.tasks import SingleFlight
 from proxycache.upstream.client import UpstreamClient
-from proxycache.upstream.errors import UpstreamError, UpstreamUnauthorized
+from proxycache.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamUnauthorized
 
 __all__ = ["Access", "Caller", "RequestStyle", "Route", "Upstream"]
 
 ASK_AGAIN_SECONDS = 86_400.0
+_HIDDEN = "not found, or private and so for clients on this machine only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class Access:
         self._tables = tables
         self._recorder = recorder
         self._clock = clock
-        self._questions: SingleFlight[str, bool] = SingleFlight()
+        self._questions: SingleFlight[tuple[str, Tag | Digest | None], bool] = SingleFlight()
 
     def route(self, name: str, namespace: str | None, host: str) -> Route:
         """Return where a request leads; raises NameInvalid or NameUnknown."""
@@ -77,7 +78,7 @@ class Access:
     async def open(self, route: Route, caller: Caller, reference: Tag | Digest | None = None) -> UpstreamRepository:
         """Return the repository if `caller` may read it; `reference` is what its visibility may be asked with.
 
-        Raises UpstreamUnauthorized if it is not for this caller, UpstreamError if that could not be found out.
+        Raises UpstreamNotFound if it is not for this caller, UpstreamError if that could not be found out.
         """
         name = str(route.name)
         if route.upstream is None:
@@ -87,8 +88,7 @@ class Access:
         if upstream.client.has_credentials:
             is_public = await self._is_public(upstream, route, reference, caller)
         if not is_public and not caller.is_loopback:
-            reason = "private at its upstream, and given to clients on this machine only"
-            raise UpstreamUnauthorized(route.upstream, 403, reason)
+            raise UpstreamNotFound(route.upstream, _HIDDEN)
         return UpstreamRepository(
             client=upstream.client,
             repository=route.repository,
@@ -126,14 +126,12 @@ class Access:
             return False
         try:
             return await asyncio.shield(
-                self._questions.start_or_join(name, lambda: self._ask(client, route, reference))
+                self._questions.start_or_join((name, reference), lambda: self._ask(client, route, reference))
             )
-        except UpstreamError:
-            if known is not None:
-                return known.is_public
-            if caller.is_loopback:
-                return False
-            raise
+        except UpstreamError as error:
+            if known is None and not caller.is_loopback and not _is_hidden(error, route.style):
+                raise
+            return known is not None and known.is_public
 
     async def _ask(self, client: UpstreamClient, route: Route, reference: Tag | Digest | None) -> bool:
         """Find out and note it; raises UpstreamNotFound where there is nothing to be found, not even for us."""
@@ -147,3 +145,9 @@ class Access:
 
     async def _find_visibility(self, name: str) -> Visibility | None:
         return await self._recorder.known(self._tables.repositories.find_visibility(name))
+
+
+def _is_hidden(error: UpstreamError, style: RequestStyle) -> bool:
+    """Tell whether what the upstream does not give us either has to look like what it gives to us only."""
+    is_refused = isinstance(error, UpstreamUnauthorized) and style is not RequestStyle.PREFIX
+    return is_refused or isinstance(error, UpstreamNotFound)

@@ -1,10 +1,12 @@
 """List what refers to a manifest (signatures, SBOMs): the upstream's list, merged with what is held.
 
 An upstream without the referrers API is asked for the tag that stands for it (distribution-spec, "Referrers Tag
-Schema"). The merged list is kept like a tag: fresh for a while, then stale, which still counts when nobody answers.
+Schema"). Its list is kept like a tag: fresh for a while, then stale, which still counts when nobody answers. That
+nothing refers to a digest is kept in memory only: anybody can ask about digests that nobody has ever heard of.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,9 @@ from proxycache.upstream.errors import (
 
 RawDescriptor = dict[str, Any]
 
+_NOTHING = b"[]"
+_MOST_EMPTY_LISTS = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferrerList:
@@ -47,11 +52,12 @@ class ReferrerLister:
         self._clock = clock
         self._max_size = max_size
         self._flights: SingleFlight[tuple[str, Digest], list[RawDescriptor]] = SingleFlight()
+        self._empty: OrderedDict[str, Document] = OrderedDict()
 
     async def list_referrers(self, source: UpstreamRepository, subject: Digest, artifact_type: str) -> ReferrerList:
         """Return what refers to `subject`, of `artifact_type` only if that is not empty; raises UpstreamError."""
         key = f"referrers {source.name} {subject}"
-        known = await self._recorder.known(self._tables.documents.find(key))
+        known = await self._recorder.known(self._tables.documents.find(key)) or self._empty.get(key)
         listed, reason = await self._from_upstream(source, subject, key, known)
         held = await self._recorder.known(self._tables.manifests.list_referrers(source.name, subject)) or []
         return ReferrerList(
@@ -66,7 +72,7 @@ class ReferrerLister:
     async def _from_upstream(
         self, source: UpstreamRepository, subject: Digest, key: str, known: Document | None
     ) -> tuple[list[RawDescriptor], str]:
-        if known is not None and 0 <= self._clock.now() - known.checked_at < source.freshness.fresh_for:
+        if known is not None and 0 <= self._clock.now() - known.checked_at < _fresh_seconds(source, known):
             return msgspec.json.decode(known.body, type=list[RawDescriptor]), ""
         flight = self._flights.start_or_join((source.name, subject), lambda: self._ask(source, subject, key))
         try:
@@ -81,8 +87,18 @@ class ReferrerLister:
         asked_at = self._clock.now()
         answer = await client.get_referrers(source.repository, subject)
         listed = await self._ask_by_tag(source, subject) if answer is None else answer.manifests
-        await self._recorder.record_document(key, msgspec.json.encode(listed), checked_at=asked_at)
+        await self._keep(key, Document(body=msgspec.json.encode(listed), checked_at=asked_at))
         return listed
+
+    async def _keep(self, key: str, document: Document) -> None:
+        """Keep an answer; an empty one takes a row only from a list that is no longer true."""
+        self._empty.pop(key, None)
+        if document.body != _NOTHING or await self._recorder.known(self._tables.documents.find(key)) is not None:
+            await self._recorder.record_document(key, document.body, checked_at=document.checked_at)
+            return
+        self._empty[key] = document
+        if len(self._empty) > _MOST_EMPTY_LISTS:
+            self._empty.popitem(last=False)
 
     async def _ask_by_tag(self, source: UpstreamRepository, subject: Digest) -> list[RawDescriptor]:
         tag = Tag(f"{subject.algorithm}-{subject.encoded}"[:128])
@@ -98,6 +114,10 @@ class ReferrerLister:
 
 class _Index(msgspec.Struct):
     manifests: list[RawDescriptor]
+
+
+def _fresh_seconds(source: UpstreamRepository, known: Document) -> float:
+    return source.freshness.negative_for if known.body == _NOTHING else source.freshness.fresh_for
 
 
 def _merge(listed: Iterable[RawDescriptor], held: Iterable[ManifestRow]) -> list[RawDescriptor]:

@@ -31,6 +31,7 @@ from proxycache.upstream.errors import (
 STALE_AFTER_SECONDS = 0.8
 _QUIET_SECONDS = 1.0
 _LONGEST_QUIET_SECONDS = 60.0
+_QUIET_WITHOUT_ANSWER = ("rate_limited", "unreachable")
 _STALE_IF = (UpstreamUnreachable, UpstreamRateLimited, UpstreamMisbehaved)
 
 
@@ -54,7 +55,7 @@ class ResolvedTag:
 class _Question:
     asked_at: float
     quiet_until: float = 0.0
-    reason: str = ""
+    failure: Failure | None = None
 
 
 class TagResolver:
@@ -79,6 +80,9 @@ class TagResolver:
             if state is TagState.REVALIDATE:
                 return await self._revalidate(source, tag, row)
         await self._recorder.check_absence(source, "tag", tag)
+        failure = self._find_recent_failure(source, tag)
+        if failure is not None and failure.kind in _QUIET_WITHOUT_ANSWER:
+            raise failure.error()
         return self._resolved(source, await asyncio.shield(self._ask(source, tag)), known=None)
 
     async def get_moved(self, source: UpstreamRepository, tag: Tag) -> FetchedManifest:
@@ -93,10 +97,10 @@ class TagResolver:
         return fetched
 
     async def _revalidate(self, source: UpstreamRepository, tag: Tag, row: TagRow) -> ResolvedTag:
-        question = self._questions.get((source.name, tag))
         now = self._clock.monotonic()
-        if question is not None and now < question.quiet_until:
-            return self._resolved(source, row, known=row, stale_because=question.reason)
+        failure = self._find_recent_failure(source, tag)
+        if failure is not None:
+            return self._resolved(source, row, known=row, stale_because=str(failure.error()))
         flight = self._ask(source, tag)
         running = self._questions.get((source.name, tag))  # None: it has been answered this very moment
         patience = 0.0 if running is None else running.asked_at + STALE_AFTER_SECONDS - now
@@ -165,13 +169,17 @@ class TagResolver:
         )
 
     def _stay_quiet(self, key: tuple[str, Tag], question: _Question, error: UpstreamError) -> None:
-        """Do not ask again at once what has just failed: those who hold a stale digest get it without waiting."""
+        """Do not ask again at once what has just failed: a stale digest, or the same failure, comes without waiting."""
         wait = _QUIET_SECONDS
         if isinstance(error, UpstreamRateLimited) and error.retry_after is not None:
             wait = min(max(wait, error.retry_after), _LONGEST_QUIET_SECONDS)
         question.quiet_until = self._clock.monotonic() + wait
-        question.reason = str(error)
+        question.failure = failure_of(error)
         asyncio.get_running_loop().call_later(wait, self._forget, key, question)
+
+    def _find_recent_failure(self, source: UpstreamRepository, tag: Tag) -> Failure | None:
+        question = self._questions.get((source.name, tag))
+        return question.failure if question is not None and self._clock.monotonic() < question.quiet_until else None
 
     def _forget(self, key: tuple[str, Tag], question: _Question) -> None:
         if self._questions.get(key) is question:

@@ -80,4 +80,6 @@ _FIRST_TABLES = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES,)
+_AGES_OF_DOCUMENTS = ("CREATE INDEX documents_by_age ON documents (checked_at)",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _AGES_OF_DOCUMENTS)

@@ -4,12 +4,18 @@ A token realm or a redirect is a URL that somebody else wrote. Names are judged 
 then uses, so that a name cannot mean one address when it is checked and another when it is called.
 """
 
+import asyncio
+import functools
 import ipaddress
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
-from aiohttp.abc import ResolveResult
-from aiohttp.resolver import ThreadedResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+# A look-up hangs for long when the name servers are gone. These threads do nothing else, so that no work on the disk
+# ever stands behind one; a look-up for which none is free waits, at most as long as connecting may take.
+_LOOKUP_THREADS = ThreadPoolExecutor(16, thread_name_prefix="name look-up")
 
 
 class AddressRefused(OSError):
@@ -20,7 +26,7 @@ class AddressRefused(OSError):
         self.host = host
 
 
-class GuardedResolver(ThreadedResolver):
+class GuardedResolver(AbstractResolver):
     """Resolves `trusted` hosts to any address, all others to public addresses only.
 
     Where `leader` itself turns out to be internal (a registry in our own network), others may be internal too.
@@ -28,7 +34,6 @@ class GuardedResolver(ThreadedResolver):
     """
 
     def __init__(self, trusted: frozenset[str], *, proxies: frozenset[str], leader: str = "") -> None:
-        super().__init__()
         self._trusted = trusted
         self._proxies = proxies
         self._leader = leader
@@ -38,10 +43,27 @@ class GuardedResolver(ThreadedResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """Return the addresses of `host`; raises AddressRefused."""
-        found = await super().resolve(host, port, family)
+        look_up = functools.partial(
+            socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(_LOOKUP_THREADS, look_up)
+        addresses = [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=found_family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found_family, _, protocol, _, address in found
+        ]
         if host not in self._proxies:
-            self.admit(host, [address["host"] for address in found])
-        return found
+            self.admit(host, [address["host"] for address in addresses])
+        return addresses
+
+    async def close(self) -> None:
+        """Do nothing: the threads are everybody's."""
 
     def admit(self, host: str, addresses: Iterable[str]) -> None:
         """Raise AddressRefused unless `host`, which has these addresses, may be contacted."""

@@ -17,13 +17,22 @@ SUCCESS = (200, 206)
 
 
 def check_answer(
-    upstream: str, response: aiohttp.ClientResponse, *, now: float, accepted: Container[int] = SUCCESS
+    upstream: str,
+    response: aiohttp.ClientResponse,
+    *,
+    now: float,
+    accepted: Container[int] = SUCCESS,
+    may_be_encoded: bool = False,
 ) -> None:
-    """Raise the UpstreamError that the answer means, unless it is an accepted one whose body is sent as it is."""
+    """Raise the UpstreamError that the answer means, unless it is an accepted one.
+
+    Only where it `may_be_encoded` is the body taken that is said not to be sent as it is.
+    """
     check_busy(upstream, response, now=now)
     match response.status:
         case status if status in accepted:
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            is_encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+            if is_encoded and not may_be_encoded:
                 raise UpstreamMisbehaved(upstream, "an encoded body, which was not asked for")
         case 404:
             raise UpstreamNotFound(upstream)

@@ -7,9 +7,12 @@ hosts: they get only what docker's `config.json` has for them.
 import asyncio
 import base64
 import binascii
+import logging
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from yarl import URL
@@ -22,6 +25,10 @@ HUB_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 HUB_KEY = "https://index.docker.io/v1/"
 IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - by this name a helper says that the secret is an identity token
 NOT_FOUND = b"credentials not found"
+# Helpers, and files on a network, may hang: no work on the disk may stand behind them.
+_THREADS = ThreadPoolExecutor(8, thread_name_prefix="credential")
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -103,7 +110,7 @@ def _parse_entry(upstream: str, path: str, entry: AuthEntry) -> Credential:
         try:
             username, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            raise UpstreamUnreachable(upstream, f"{path}: an auth that is not base64 of user:password") from None
+            raise _unreadable(upstream, f"{path}: an auth that is not base64 of user:password") from None
     return Credential(
         username=username, password=Secret(password.rstrip("\0")), identity_token=Secret(entry.identity_token)
     )
@@ -113,17 +120,17 @@ async def _ask_helper(settings: UpstreamSettings, helper: str, server: str) -> C
     """Run the helper, which has as long as an answer may take; None where it knows nobody."""
     upstream, program = settings.name, f"docker-credential-{helper}"
     if not HELPER_NAME.fullmatch(helper):
-        raise UpstreamUnreachable(upstream, "docker_config names a credential helper that is no program's name")
+        raise _unreadable(upstream, "docker_config names a credential helper that is no program's name")
     try:
-        ended = await asyncio.to_thread(_run_helper, program, server, settings.answer_within)
+        ended = await _run_apart(_run_helper, program, server, settings.answer_within)
     except OSError as error:
-        raise UpstreamUnreachable(upstream, f"{program}: {error.strerror}") from error
+        raise _unreadable(upstream, f"{program}: {error.strerror}") from error
     except subprocess.TimeoutExpired:
-        raise UpstreamUnreachable(upstream, f"{program}: no answer in time") from None
+        raise _unreadable(upstream, f"{program}: no answer in time") from None
     if ended.returncode != 0:
         if NOT_FOUND in ended.stdout:
             return None
-        raise UpstreamUnreachable(upstream, f"{program}: exit code {ended.returncode}")
+        raise _unreadable(upstream, f"{program}: exit code {ended.returncode}")
     return _parse_helper_answer(_decode(upstream, program, ended.stdout, HelperAnswer))
 
 
@@ -148,16 +155,26 @@ def _parse_helper_answer(answer: HelperAnswer) -> Credential:
 
 async def _read_file(upstream: str, path: str) -> bytes:
     try:
-        return await asyncio.to_thread(lambda: Path(path).expanduser().read_bytes())
+        return await _run_apart(lambda: Path(path).expanduser().read_bytes())
     except OSError as error:
-        raise UpstreamUnreachable(upstream, f"{path}: {error.strerror}") from error
+        raise _unreadable(upstream, f"{path}: {error.strerror}") from error
 
 
 def _decode(upstream: str, origin: str, document: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(document, type=shape)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise UpstreamUnreachable(upstream, f"{origin}: not the JSON that it should be") from None
+        raise _unreadable(upstream, f"{origin}: not the JSON that it should be") from None
+
+
+async def _run_apart(work: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
+
+
+def _unreadable(upstream: str, why: str) -> UpstreamUnreachable:
+    """Return the error that clients may see; what names our files and programs is for the log alone."""
+    logger.warning("credential unreadable", extra={"upstream": upstream, "why": why})
+    return UpstreamUnreachable(upstream, "its credential cannot be read")
 
 
 def _server_key(url: URL) -> str:

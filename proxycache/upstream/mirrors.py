@@ -62,6 +62,11 @@ class Mirrors:
         for source in self._sources:
             await source.close()
 
+    async def disconnect(self) -> None:
+        """Close all connections; who asks again opens new ones."""
+        for source in self._sources:
+            await source.disconnect()
+
     async def _ask_one(self, source: Source, attempt: Callable[[Source], Awaitable[T]], seconds: float) -> T:
         try:
             async with asyncio.timeout(seconds):

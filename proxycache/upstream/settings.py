@@ -1,8 +1,15 @@
-"""What can be set for one upstream; complete in itself and checked when it is made."""
+"""What can be set for one upstream; complete in itself and checked when it is made.
+
+What it leads to (files, and the egress proxies of the environment) is checked when a configuration is loaded, by the
+functions at the end.
+"""
 
 import math
 import re
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -100,3 +107,54 @@ def check_registry_url(key: str, url: str) -> None:
         raise ValueError(f"{key}: must hold no user name or password; use username and password_file")
     if not is_address or parts.query or parts.fragment:
         raise ValueError(f"{key}: {url!r} is not http://HOST or https://HOST")
+
+
+def check_files(settings: UpstreamSettings) -> None:
+    """Raise ValueError, naming the key, unless every file that is set can be used."""
+    for key in ("password_file", "docker_config"):
+        path: str = getattr(settings, key)
+        if path:
+            try:
+                Path(path).expanduser().open("rb").close()
+            except OSError as error:
+                raise ValueError(f"{key}: must be a file that can be read: {error.strerror}") from error
+    tls_context(settings)
+
+
+def tls_context(settings: UpstreamSettings) -> ssl.SSLContext | bool:
+    """Return how to check certificates; raises ValueError for a `ca_file` that cannot be used."""
+    if settings.insecure:
+        return False
+    if not settings.ca_file:
+        return True
+    try:
+        context = ssl.create_default_context()
+        context.load_verify_locations(settings.ca_file)
+    except OSError as error:
+        raise ValueError(f"ca_file: must be a file of PEM certificates: {error.strerror or error}") from error
+    return context
+
+
+def find_egress_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the URLs of the proxies for `http` and `https`; raises ValueError, naming the variable, for other kinds.
+
+    As everywhere, a variable in small letters goes first, and an empty one means none.
+    """
+    proxies = {}
+    for scheme in ("http", "https"):
+        variables = [name for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY") if name in environment]
+        address = environment[variables[0]] if variables else ""
+        if address:
+            url = address if "://" in address else f"http://{address}"
+            if not _is_proxy(url):
+                raise ValueError(f"{variables[0]}: must be http://HOST:PORT or https://HOST:PORT, or not be set")
+            proxies[scheme] = url
+    return proxies
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

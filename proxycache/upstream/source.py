@@ -36,6 +36,8 @@ class Question:
     """What to ask of a repository: `path` stands behind its name, `kind` is for the events.
 
     Other statuses than the `accepted` ones become errors. Only what `leaves_host` is followed to another host.
+    `may_be_encoded` is for what a digest is held against later: object stores name encodings that are none (S3's
+    `aws-chunked`).
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Question:
     headers: Mapping[str, str] = field(default_factory=dict)
     accepted: Container[int] = SUCCESS
     leaves_host: bool = True
+    may_be_encoded: bool = False
     is_anonymous: bool = False
 
 
@@ -61,15 +64,21 @@ class Source:
         self._clock = surroundings.clock
         self._credentials = Credentials(choose_reader(settings, url), clock=self._clock)
         self._transport = Transport(url, settings, tls=tls, via=via)
-        token_transport = TokenTransport(url, settings, tls=tls, via=via)
-        self._tokens = Tokens(settings, token_transport, events=self.events, clock=self._clock)
+        self._token_transport = TokenTransport(url, settings, tls=tls, via=via)
+        self._tokens = Tokens(settings, self._token_transport, events=self.events, clock=self._clock)
         self._login = Login(settings, self._transport, self._tokens)
 
     async def ask(self, question: Question) -> aiohttp.ClientResponse:
         """Return an accepted answer once its headers are here; the caller releases it. Raises UpstreamError."""
         response = await self._ask_renewing(question)
         try:
-            check_answer(self.upstream, response, now=self._clock.now(), accepted=question.accepted)
+            check_answer(
+                self.upstream,
+                response,
+                now=self._clock.now(),
+                accepted=question.accepted,
+                may_be_encoded=question.may_be_encoded,
+            )
         except UpstreamError:
             response.release()
             raise
@@ -79,6 +88,11 @@ class Source:
         """Close all connections; what is being asked ends with them."""
         await self._credentials.close()
         await self._tokens.close()
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close all connections; who asks again opens new ones."""
+        await self._token_transport.close()
         await self._transport.close()
 
     async def _ask_renewing(self, question: Question) -> aiohttp.ClientResponse:

@@ -4,11 +4,12 @@ Invariant 8: a credential goes to the host it is for, never across a redirect to
 Nothing is decompressed, no cookie is kept, `~/.netrc` is not read; aiohttp's errors end here.
 """
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.request import proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -16,11 +17,11 @@ from yarl import URL
 from proxycache.upstream.addresses import GuardedResolver, is_address
 from proxycache.upstream.errors import UpstreamMisbehaved
 from proxycache.upstream.failures import translated_errors
-from proxycache.upstream.settings import NO_SECRET, Secret, UpstreamSettings
+from proxycache.upstream.settings import NO_SECRET, Secret, UpstreamSettings, find_egress_proxies
 
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 32 * 1024  # signed URLs are long
-READ_BUFFER_BYTES = 1024 * 1024
+READ_BUFFER_BYTES = 256 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 PLAIN_URL = re.compile(r"[!-~]+")
 
@@ -50,7 +51,7 @@ class Transport:
         self._settings = settings
         self._tls = tls
         self._headers = {"Via": f"1.1 {via}", "User-Agent": "proxycache", "Accept-Encoding": "identity"}
-        self._proxies = find_egress_proxies()
+        self._proxies = {scheme: URL(proxy) for scheme, proxy in find_egress_proxies(os.environ).items()}
         self._resolver: GuardedResolver | None = None
         self._opened: aiohttp.ClientSession | None = None
 
@@ -72,9 +73,10 @@ class Transport:
         raise UpstreamMisbehaved(self._upstream, f"more than {MAX_REDIRECTS} redirects, last to {redact_url(url)}")
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._opened is not None:
-            await self._opened.close()
+        """Close all connections; a request that is sent later opens new ones."""
+        session, self._opened = self._opened, None
+        if session is not None:
+            await session.close()
 
     async def _send_once(self, request: Request, url: URL, authorization: Secret) -> aiohttp.ClientResponse:
         headers = {**self._headers, **request.headers}
@@ -156,29 +158,3 @@ def parse_location(base: URL, location: str) -> URL:
     if not location or target.scheme not in ("http", "https") or not target.host:
         raise ValueError("not a location on the web")
     return target.with_user(None).with_fragment(None)
-
-
-def find_egress_proxies() -> dict[str, URL]:
-    """Return the proxies for `http` and `https` that the environment names; raises ValueError for other kinds."""
-    proxies = {}
-    for scheme, address in getproxies_environment().items():
-        if scheme in ("http", "https"):
-            proxy = URL(address if "://" in address else f"http://{address}")
-            if proxy.scheme not in ("http", "https") or not proxy.host:
-                raise ValueError(f"{scheme.upper()}_PROXY: only http:// and https:// proxies can be used")
-            proxies[scheme] = proxy
-    return proxies
-
-
-def tls_context(settings: UpstreamSettings) -> ssl.SSLContext | bool:
-    """Return how to check certificates; raises ValueError for a `ca_file` that cannot be used."""
-    if settings.insecure:
-        return False
-    if not settings.ca_file:
-        return True
-    try:
-        context = ssl.create_default_context()
-        context.load_verify_locations(settings.ca_file)
-    except OSError as error:
-        raise ValueError(f"ca_file: {settings.ca_file}: {error.strerror or error}") from error
-    return context

@@ -4,6 +4,8 @@ Only what anybody may have is remembered, by the exact target that was asked for
 process has committed anything (invariant 11: `generation`), and a tag's no longer than it is fresh.
 """
 
+import re
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -14,9 +16,13 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
+from proxycache.oci.errors import UpstreamFailed
+
 MOST_BYTES = 32 * 1024 * 1024
 LARGEST_BODY_BYTES = 128 * 1024
 _ENTRY_OVERHEAD_BYTES = 1024
+_TARGET = re.compile(r"[^?]*(\?ns=[^&]*)?")  # what else clients write into a query makes no other answer
+_NO_HEADER_VALUE = re.compile(r"[^\t -~\x80-\xff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +38,7 @@ class ReadyAnswer:
 
     @property
     def cost(self) -> int:
-        """How many bytes of memory it takes, about."""
+        """How many bytes of memory it takes without its key, about."""
         return len(self.head) + len(self.body) + _ENTRY_OVERHEAD_BYTES
 
 
@@ -58,21 +64,33 @@ class AnswerMemory:
         return answer
 
     def remember(self, key: tuple[str, str, str], answer: ReadyAnswer) -> None:
-        """Keep `answer`, in place of those that were not used for longest."""
+        """Keep `answer`, in place of those that were not used for longest; not for a target with a query of its own."""
         self._forget(key)
+        if _TARGET.fullmatch(key[1]) is None:
+            return
         self._answers[key] = answer
-        self._bytes += answer.cost
+        self._bytes += _cost(key, answer)
         while self._bytes > self._most_bytes:
             self._forget(next(iter(self._answers)))
 
     def _forget(self, key: tuple[str, str, str]) -> None:
         answer = self._answers.pop(key, None)
         if answer is not None:
-            self._bytes -= answer.cost
+            self._bytes -= _cost(key, answer)
+
+
+def _cost(key: tuple[str, str, str], answer: ReadyAnswer) -> int:
+    return answer.cost + sum(map(sys.getsizeof, key))
 
 
 def prepare_head(status: int, headers: Mapping[str, str]) -> bytes:
-    """Return the header bytes of an answer, up to where its Date goes; values come from us, never from a client."""
+    """Return the header bytes of an answer, up to where its Date goes.
+
+    Raises UpstreamFailed for a value that would be more than one header: what is not from us is from an upstream.
+    """
+    for name, value in headers.items():
+        if _NO_HEADER_VALUE.search(value):
+            raise UpstreamFailed(f"the upstream gave {value[:100]!a}, which cannot be sent as {name}", status=502)
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n"
 
@@ -93,6 +111,22 @@ class _DateLine:
 
 
 _date_line = _DateLine()
+
+
+class NoResponse(web.StreamResponse):
+    """Sends nothing: the connection has ended, or was cut. aiohttp would log an error raised here as one of its own."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection goes on."""
+        return False
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send nothing."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send nothing."""
 
 
 class ReadyResponse(web.StreamResponse):

@@ -10,7 +10,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from proxycache.observe.access_log import AccessEntry, AccessLog
 from proxycache.oci.errors import Draining, LoopDetected, NameUnknown, ProxycacheError, Unsupported, UpstreamFailed
 from proxycache.web.admin import get_admin
-from proxycache.web.answers import ReadyAnswer, ReadyResponse
+from proxycache.web.answers import NoResponse, ReadyAnswer, ReadyResponse
 from proxycache.web.error_responses import error_response, explain
 from proxycache.web.exchange import Exchange, Services
 from proxycache.web.list_endpoints import get_catalog, get_referrers, get_tags
@@ -45,6 +45,17 @@ _ENDPOINTS: dict[Kind, Callable[[Exchange], Awaitable[web.StreamResponse]]] = {
     Kind.UPLOAD: _get_unknown,
     Kind.UNKNOWN: _get_unknown,
 }
+
+
+def _read_only(exchange: Exchange) -> str:
+    reason = "this version takes no pushes and no deletions"
+    if not exchange.endpoint.name:
+        return reason
+    route = exchange.find_route()
+    if route.upstream is None:
+        return f"{route.name}: {reason}"
+    own = ", ".join(f"{namespace}/" for namespace in exchange.services.access.local_namespaces)
+    return f"{route.name}: an upstream's, so read only here; this cache's own names are below {own}, but {reason} yet"
 
 
 class Edge:
@@ -88,7 +99,9 @@ class Edge:
         except BodyCut as cut:
             status = 200
             logger.warning("body cut", extra={"path": request.path, "why": cut.why})
-            raise
+            return NoResponse()
+        except ConnectionError:  # the client has left
+            return NoResponse()
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -96,7 +109,7 @@ class Edge:
             self._note(request, started_at, (endpoint.kind.value, status, exchange.sent_bytes, exchange.cache))
 
     def _find_remembered(self, request: web.BaseRequest, services: Services) -> ReadyAnswer | None:
-        key = (request.method, request.raw_path, request.host)
+        key = (request.method, request.raw_path, request.headers.get(hdrs.HOST, ""))
         answer = services.memory.find(key, services.generation, services.now)
         if answer is None or self._is_draining or request.version != HttpVersion11:
             return None
@@ -128,13 +141,12 @@ class Edge:
 
     async def _dispatch(self, exchange: Exchange) -> web.StreamResponse:
         request, endpoint = exchange.request, exchange.endpoint
-        if self._is_draining and endpoint.kind is not Kind.ADMIN:
+        if self._is_draining and (endpoint.kind is not Kind.ADMIN or endpoint.rest == "ready"):
             raise Draining
         if any(self._via in value for value in request.headers.getall(hdrs.VIA, ())):
             raise LoopDetected
         if request.method not in _READ_METHODS:
-            name = f"{exchange.find_route().name}: " if endpoint.name else ""
-            raise Unsupported(f"{name}read only here: this cache takes no pushes and no deletions")
+            raise Unsupported(_read_only(exchange))
         return await _ENDPOINTS[endpoint.kind](exchange)
 
     def _note(self, request: web.BaseRequest, started_at: float, facts: tuple[str, int, int, str]) -> None:

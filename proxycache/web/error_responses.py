@@ -29,6 +29,7 @@ from proxycache.web.exchange import Exchange
 from proxycache.web.request_parts import Kind
 
 _DRAINING_RETRY_SECONDS = 1
+_LIMITED_RETRY_SECONDS = 60.0
 
 
 def explain(error: ProxycacheError, exchange: Exchange) -> RegistryError:
@@ -53,13 +54,16 @@ def _explain_upstream(error: UpstreamError, exchange: Exchange) -> RegistryError
             return _unknown(exchange, error.reason)  # so that a mirror's client goes on to the upstream itself
         case UpstreamUnauthorized():
             return Unauthorized(str(error)) if error.status == 401 else Denied(str(error))
-        case UpstreamRateLimited() if style is RequestStyle.NAMESPACE:
-            return UpstreamFailed(str(error), status=503)  # containerd repeats a 429 at once, five times
         case UpstreamRateLimited():
-            return TooManyRequests(str(error), error.retry_after)
+            is_containerd = style is RequestStyle.NAMESPACE  # it repeats a 429 at once, five times
+            return UpstreamFailed(str(error), status=503) if is_containerd else _too_many(error)
         case _:
             is_late = isinstance(error, UpstreamUnreachable) and error.timed_out
             return UpstreamFailed(str(error), status=504 if is_late else 502)
+
+
+def _too_many(error: UpstreamRateLimited) -> TooManyRequests:
+    return TooManyRequests(str(error), _LIMITED_RETRY_SECONDS if error.retry_after is None else error.retry_after)
 
 
 def _unknown(exchange: Exchange, reason: str) -> RegistryError:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxycache.observe.metrics import Metrics
 from proxycache.registry.access import Access, Caller, Route
@@ -61,6 +61,11 @@ class Exchange:
         return self._caller
 
     @property
+    def host(self) -> str:
+        """The Host header. (Without one, aiohttp's `request.host` looks up this machine's name, and blocks.)"""
+        return self.request.headers.get(hdrs.HOST, "")
+
+    @property
     def is_head(self) -> bool:
         """Whether only headers are asked for."""
         return self.request.method == "HEAD"
@@ -68,12 +73,12 @@ class Exchange:
     @property
     def memory_key(self) -> tuple[str, str, str]:
         """What tells this request from those with another answer."""
-        return self.request.method, self.request.raw_path, self.request.host
+        return self.request.method, self.request.raw_path, self.host
 
     def find_route(self) -> Route:
         """Return where the request leads, and give its upstream `answer_within`; raises NameInvalid or NameUnknown."""
         namespace = self.request.query.get("ns")
-        self.route = self.services.access.route(self.endpoint.name, namespace, self.request.host)
+        self.route = self.services.access.route(self.endpoint.name, namespace, self.host)
         seconds = self.services.access.answer_within(self.route)
         if seconds is not None:
             self.deadline.reschedule(asyncio.get_running_loop().time() + seconds + _GRACE_SECONDS)

@@ -12,7 +12,6 @@ from proxycache.registry.pull_blob import BlobStream
 from proxycache.registry.pull_manifest import PulledManifest
 from proxycache.registry.spool_reader import FilePart
 from proxycache.registry.upstream_repository import UpstreamRepository
-from proxycache.tasks import run_to_end
 from proxycache.web.answers import LARGEST_BODY_BYTES, ReadyAnswer, ReadyResponse, prepare_head
 from proxycache.web.exchange import Exchange
 from proxycache.web.request_parts import is_unchanged, wanted_range
@@ -111,7 +110,7 @@ async def _small_body(stream: BlobStream) -> bytes | None:
         return None
     async for part in stream.parts:
         if isinstance(part, FilePart):
-            return await run_to_end(os.pread, part.file.fileno(), part.size, part.offset)
+            return os.pread(part.file.fileno(), part.size, part.offset)  # as sendfile does: a thread costs more
     return b""
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from proxycache.oci.byte_range import ByteRange, parse_range
 from proxycache.oci.digest import Digest
@@ -12,6 +12,7 @@ from proxycache.registry.access import Caller
 
 _V2_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<rest>[^/]+|uploads/.*)")
 _LOOPBACK = ("127.", "::ffff:127.")
+_LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 _FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 _MOST_LISTED = 10_000
 
@@ -53,18 +54,23 @@ def parse_path(path: str) -> Endpoint:
     if match is None:
         return Endpoint(kind=Kind.UNKNOWN)
     name, kind, rest = match["name"], match["kind"], match["rest"]
-    if kind == "blobs" and (rest == "uploads" or rest.startswith("uploads/")):
-        return Endpoint(kind=Kind.UPLOAD, name=name, rest=rest)
     if kind == "tags":
         return Endpoint(kind=Kind.TAGS if rest == "list" else Kind.UNKNOWN, name=name)
-    return Endpoint(kind=_NAMED_KINDS[kind], name=name, rest=rest)
+    is_upload = kind == "blobs" and (rest == "uploads" or rest.startswith("uploads/"))
+    return Endpoint(kind=Kind.UPLOAD if is_upload else _NAMED_KINDS[kind], name=name, rest=rest)
 
 
 def caller_of(request: web.BaseRequest) -> Caller:
-    """Return who asks: a loopback peer that forwards for nobody is from this machine."""
+    """Return who asks: a loopback peer that forwards for nobody is from this machine.
+
+    A proxy may not say that it forwards. Then HTTP/1.0, which no registry client speaks, gives it away, or a Host
+    that it passes on, which also stops web pages that had their name resolved to this machine.
+    """
     peer = request.remote or ""
-    is_forwarded = any(header in request.headers for header in _FORWARDING)
-    return Caller(is_loopback=(peer == "::1" or peer.startswith(_LOOPBACK)) and not is_forwarded)
+    is_local = peer == "::1" or peer.startswith(_LOOPBACK)
+    is_forwarded = request.version < HttpVersion11 or any(header in request.headers for header in _FORWARDING)
+    is_by_own_name = _LOOPBACK_HOST.fullmatch(request.headers.get(hdrs.HOST, "")) is not None
+    return Caller(is_loopback=is_local and is_by_own_name and not is_forwarded)
 
 
 def wanted_range(request: web.BaseRequest, digest: Digest) -> ByteRange | None:

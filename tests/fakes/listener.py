@@ -55,6 +55,18 @@ class Listener:
         await site.start()
         self.port = self._runner.addresses[0][1]
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected, whether or not they ask something."""
+        server = self._runner.server if self._runner is not None else None
+        return len(server.connections) if server is not None else 0
+
+    async def wait_until_left(self) -> None:
+        """Wait until no client is connected any more."""
+        async with asyncio.timeout(10):
+            while self.connections:
+                await asyncio.sleep(0.005)
+
     async def stop(self) -> None:
         """Refuse connections from now on and end those that there are."""
         for task in self._busy:

@@ -161,9 +161,7 @@ class FakeRegistry(Listener):
                 found, code = repository.blobs.get(reference), "BLOB_UNKNOWN"
         if request.method == "HEAD" and what in self.head_refused:
             return _error(405, "UNSUPPORTED")
-        if found is None:
-            return _error(404, code)
-        return await self._send_content(request, fault, (what, found))
+        return await self._send_content(request, fault, (what, found)) if found is not None else _error(404, code)
 
     async def _send_content(
         self, request: web.BaseRequest, fault: Fault, asked: tuple[str, Content]

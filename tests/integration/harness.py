@@ -113,12 +113,13 @@ async def read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
 class Cache(Client):
     """A running cache: a client of itself, with a look at what happens inside."""
 
-    def __init__(self, url: str, parts: Parts, edge: Edge, stack: contextlib.AsyncExitStack) -> None:
-        super().__init__(url)
+    def __init__(self, settings: Settings, parts: Parts, edge: Edge, stack: contextlib.AsyncExitStack) -> None:
+        super().__init__(f"http://{settings.server.listen[0]}")
         self.parts = parts
         self.edge = edge
         self.events: list[Event] = []
         self._happened = asyncio.Event()
+        self._settings = settings
         self._stack = stack
         parts.events.subscribe(self._note)
 
@@ -142,6 +143,10 @@ class Cache(Client):
         """Tell whether the blob was published."""
         algorithm, _, encoded = digest.partition(":")
         return self.parts.layout.blobs.joinpath(algorithm, encoded[:2], encoded).exists()
+
+    def reload(self) -> None:
+        """Build the jobs anew, as after SIGHUP."""
+        self.edge.services = build_services(self._settings, self.parts)
 
     async def stop(self) -> None:
         """End as a worker does; what it leads is interrupted, and what it wrote stays."""
@@ -167,4 +172,4 @@ async def start_cache(settings: Settings, clock: Clock) -> Cache:
     except BaseException:
         await stack.aclose()
         raise
-    return Cache(f"http://{address}", parts, edge, stack)
+    return Cache(settings, parts, edge, stack)

@@ -186,6 +186,49 @@ async def test_stale_referrers_are_better_than_none(cache, upstream, referrers, 
     assert got.headers["Warning"].startswith("299")
 
 
+async def test_that_nothing_refers_to_a_digest_takes_no_row(cache, upstream, clock):
+    upstream.add_image(NAME, SUBJECT)
+    before = cache.parts.database.generation()
+
+    for seconds in (0, 59, 2):
+        clock.advance(seconds)
+        assert await list_referrers(cache) == []
+
+    assert cache.parts.database.generation() == before
+    assert upstream.count("GET", "/referrers/") == 2
+
+
+async def test_empty_lists_take_room_for_a_few_only(cache, upstream, monkeypatch):
+    monkeypatch.setattr("proxycache.registry.list_referrers._MOST_EMPTY_LISTS", 2)
+    upstream.add_image(NAME, SUBJECT)
+
+    for digest in (SUBJECT.digest, SBOM.digest, SIGNATURE.digest, SIGNATURE.digest, SUBJECT.digest):
+        await cache.get(f"/v2/{NAME}/referrers/{digest}")
+
+    assert upstream.count("GET", "/referrers/") == 4
+
+
+async def test_an_empty_list_is_given_while_the_upstream_fails(cache, upstream, clock):
+    upstream.add_image(NAME, SUBJECT)
+    await list_referrers(cache)
+    await upstream.stop()
+
+    clock.advance(1000)
+    got = await cache.get(f"/v2/{NAME}/referrers/{SUBJECT.digest}")
+
+    assert (got.status, got.json()["manifests"], "Warning" in got.headers) == (200, [], True)
+
+
+async def test_a_list_that_has_become_empty_is_empty_for_all_workers(workers, upstream, referrers, clock):
+    await list_referrers(workers[0])
+    upstream.faults.add(answer(200, b'{"manifests": []}', Content_Type=OCI_INDEX), on="/referrers/")
+
+    clock.advance(301)
+    got = [await list_referrers(cache) for cache in workers]
+
+    assert got == [[], []]
+
+
 async def test_referrers_that_nobody_knows_are_a_failure(cache, upstream):
     await upstream.stop()
 

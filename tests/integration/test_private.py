@@ -85,11 +85,43 @@ async def test_it_is_not_there_after_a_restart_and_at_other_workers_either(start
     assert [each.status for each in got] == [404, 404]
 
 
-async def test_by_prefix_the_reason_is_told(cache):
-    got = await cache.get(f"/v2/docker.io/{PRIVATE}/manifests/1", ELSEWHERE)
+@pytest.mark.parametrize("prefix", ["", "docker.io/"])
+@pytest.mark.parametrize("thing", ["manifests/1", f"manifests/{SECRET.digest}", f"blobs/{SECRET_LAYER.digest}"])
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_what_is_private_looks_like_what_does_not_exist(cache, prefix, thing, is_held):
+    if is_held:
+        await hold_secret(cache)
 
-    assert (got.status, got.code) == (403, "DENIED")
-    assert "private" in got.message
+    private = await cache.get(f"/v2/{prefix}{PRIVATE}/{thing}", ELSEWHERE)
+    missing = await cache.get(f"/v2/{prefix}library/missing/{thing}", ELSEWHERE)
+
+    assert (private.status, missing.status) == (404, 404)
+    assert private.body == missing.body.replace(b"library/missing", PRIVATE.encode())
+
+
+@pytest.mark.parametrize(("prefix", "status"), [("", 404), ("docker.io/", 403)])
+async def test_what_is_private_looks_like_what_is_refused_to_us_too_but_by_prefix(cache, upstream, prefix, status):
+    upstream.faults.add(answer(403), on="library/refused", times=None)
+
+    private = await cache.get(f"/v2/{prefix}{PRIVATE}/manifests/1", ELSEWHERE)
+    refused = await cache.get(f"/v2/{prefix}library/refused/manifests/1", ELSEWHERE)
+
+    assert refused.status == status
+    assert (private.body == refused.body.replace(b"library/refused", PRIVATE.encode())) is (status == 404)
+
+
+async def test_a_missing_tag_that_is_asked_for_at_the_same_time_hides_no_other(cache, upstream):
+    gate = Gate()
+    upstream.faults.add(slow_headers(gate), on="manifests/missing")
+
+    async with asyncio.TaskGroup() as group:
+        missing = group.create_task(cache.get_manifest(PUBLIC, "missing", ELSEWHERE))
+        await gate.arrived.wait()
+        found = group.create_task(cache.get_manifest(PUBLIC, "1", ELSEWHERE))
+        await asyncio.wait([found], timeout=1.0)
+        gate.open()
+
+    assert (missing.result().status, found.result().status) == (404, 200)
 
 
 @pytest.mark.parametrize("path", every_path(PUBLIC)[1:])

@@ -126,6 +126,16 @@ async def test_a_digest_outside_of_the_grammar_is_refused(cache, upstream, what,
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize(("name", "told"), [("app", "docker.io/library/app: "), ("local/app", "local/app: ")])
+async def test_who_pushes_is_told_which_names_are_upstreams_and_which_are_ours(cache, upstream, name, told):
+    got = await cache.ask("POST", f"/v2/{name}/blobs/uploads/")
+
+    assert (got.status, got.code, upstream.requests) == (405, "UNSUPPORTED", [])
+    assert got.message.startswith(told)
+    assert "takes no pushes" in got.message
+    assert ("below local/" in got.message) is (name == "app")
+
+
 @pytest.mark.parametrize("path", ["/v2/", "/v2/app/manifests/1", f"/v2/app/blobs/{HUB.digest}", "/v2/app/tags/list"])
 async def test_a_request_that_passed_through_us_is_refused(cache, upstream, path):
     got = await cache.get(path, {"Via": f"1.1 elsewhere, 1.1 {cache.parts.via}"})

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from proxycache.policy.freshness import TagRule
-from tests.fakes.faults import answer, slow_headers, without_header
+from tests.fakes.faults import answer, rate_limited, slow_headers, without_header
 from tests.fakes.signals import Gate
 from tests.fakes.vanishing import refused_port
 from tests.integration.tag_content import FRESH_FOR, NAME, ONE, TWO, hold, manifest_requests
@@ -21,6 +21,24 @@ async def test_a_cold_tag_costs_a_head_and_a_get_by_digest(cache, upstream):
     assert (got.status, got.body) == (200, ONE.body)
     asked = [(seen.method, seen.path.rpartition("/")[2]) for seen in upstream.requests]
     assert asked == [("HEAD", "3"), ("GET", ONE.digest)]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "waits"),
+    [(rate_limited("30"), (0, 29, 2)), (rate_limited("3600"), (0, 59, 2)), (answer(503), (0, 0.5, 0.6))],
+)
+async def test_a_cold_tag_is_not_asked_for_again_at_once(cache, upstream, clock, trouble, waits):
+    upstream.add_image(NAME, ONE, tag="3")
+    upstream.faults.add(trouble)
+
+    got = []
+    for seconds in waits:
+        clock.advance(seconds)
+        got.append((await cache.get_manifest(NAME, "3")).status)
+
+    assert got == [got[0], got[0], 200]
+    assert got[0] in {429, 502}
+    assert manifest_requests(upstream) == ["HEAD", "HEAD", "GET"]
 
 
 async def test_a_head_costs_the_upstream_no_get(cache, upstream):

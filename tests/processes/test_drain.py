@@ -81,7 +81,7 @@ def test_readiness_and_metrics_can_be_asked_while_draining(start_cache: Start, u
     cache.process.terminate()
     wait_for_drain(cache)
 
-    assert cache.get("/-/health").status == 200
+    assert [cache.get(f"/-/{page}").status for page in ("health", "ready")] == [200, 503]
     assert cache.metric("proxycache_requests_total", status="5xx") >= 1
 
 

@@ -1,6 +1,7 @@
 """The supervisor and its workers, as processes."""
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -28,6 +29,20 @@ def test_says_where_it_listens_once_all_workers_serve(start: Start, tmp_path):
     assert record["mirror_of"] == "docker.io"
     assert record["directory"] == str(tmp_path)
     assert record["workers"] == 2
+
+
+def test_workers_may_have_as_many_files_open_as_the_system_lets_them(start: Start):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        supervised = start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    supervised.wait_until_serving()
+
+    limits = {resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in supervised.workers()}
+
+    assert limits == {(hard, hard)}
 
 
 def test_new_connections_reach_every_worker(start: Start):
@@ -163,6 +178,19 @@ def test_a_bad_configuration_is_refused_with_its_line_and_the_old_one_stays(star
         supervised.wait_for("configuration refused")["error"]
     )
     assert supervised.get("/fresh_for") == (200, "300.0")
+
+
+def test_a_file_that_cannot_be_read_is_refused_and_the_old_configuration_stays(start: Start):
+    supervised = start()
+    supervised.wait_until_serving()
+    supervised.config.write_text(f'{supervised.config.read_text()}ca_file = "/nowhere/ca.pem"')
+
+    supervised.process.send_signal(signal.SIGHUP)
+
+    assert "ca_file" in str(supervised.wait_for("configuration refused")["error"])
+    os.kill(supervised.workers()[0], signal.SIGKILL)
+    supervised.wait_for("worker started")
+    assert {supervised.get("/fresh_for") for _ in range(20)} == {(200, "300.0")}
 
 
 def test_what_only_a_restart_can_change_is_named(start: Start):

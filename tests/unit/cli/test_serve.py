@@ -36,6 +36,16 @@ def test_a_directory_that_cannot_be_used_is_one_line_and_exit_code_2(config, tmp
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
 
 
+def test_a_ca_file_that_cannot_be_read_is_one_line_and_exit_code_2(config):
+    with Path(config).open("a") as file:
+        file.write('\n[upstreams."docker.io"]\nca_file = "/nowhere/ca.pem"')
+
+    result = serve("--config", config, "--listen", "127.0.0.1:0")
+
+    assert result.stderr.startswith(f'proxycache: {config}:4: upstreams."docker.io".ca_file = "/nowhere/ca.pem": ')
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+
+
 def test_a_format_of_a_newer_version_is_one_line_and_exit_code_2(config, tmp_path):
     (tmp_path / "content").mkdir()
     (tmp_path / "content" / "format").write_text("2\n")

@@ -93,6 +93,20 @@ def test_what_is_wrong_is_told_in_one_line_with_its_place(refusal, text, reason)
     assert refusal(text) == f"proxycache.toml:{reason}"
 
 
+@pytest.mark.parametrize("key", ["ca_file", "docker_config"])
+def test_a_file_that_cannot_be_read_is_an_error_of_its_line(refusal, key):
+    text = refusal(f'[upstreams."docker.io"]\n{key} = "/nowhere/x"')
+
+    assert text.startswith(f'proxycache.toml:2: upstreams."docker.io".{key} = "/nowhere/x": must be a file ')
+    assert text.endswith("No such file or directory")
+
+
+def test_a_proxy_that_cannot_be_used_is_an_error_of_its_variable(refusal):
+    text = refusal(environment={"HTTPS_PROXY": "socks5://ann:hunter2@proxy.example:1080"})
+
+    assert text == "environment HTTPS_PROXY: must be http://HOST:PORT or https://HOST:PORT, or not be set"
+
+
 def test_two_defaults_are_refused(refusal):
     text = '[upstreams."ghcr.io"]\ndefault = true\n[upstreams."quay.io"]\ndefault = true'
 

@@ -1,5 +1,9 @@
 """An upstream's answer does not lead into our own network."""
 
+import asyncio
+import socket
+import threading
+
 import pytest
 
 from proxycache.upstream.addresses import AddressRefused, GuardedResolver, is_address, is_public_address
@@ -76,3 +80,27 @@ async def test_only_an_internal_leader_leads_to_internal_hosts() -> None:
     resolver.admit("registry.example", ["10.0.0.3"])
 
     resolver.admit("storage.example", ["10.0.0.2"])
+
+
+async def test_look_ups_that_hang_leave_the_threads_of_the_disk_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        answer.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    resolver = GuardedResolver(frozenset(), proxies=frozenset())
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(resolver.resolve(f"host-{number}.example")) for number in range(100)]
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(5):
+                assert await asyncio.to_thread(lambda: "read") == "read"
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await resolver.resolve("one-more.example")
+        finally:
+            answer.set()
+
+    assert [task.result() for task in asking] == [[]] * 100

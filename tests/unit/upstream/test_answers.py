@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxycache.oci.digest import digest_of
 from proxycache.upstream.answers import parse_remaining, parse_retry_after
 from proxycache.upstream.client import UpstreamClient
 from proxycache.upstream.errors import (
@@ -67,8 +68,18 @@ async def test_statuses(
         await client.head_manifest("library/app", "1")
 
 
-async def test_an_encoded_body_is_refused(registry: FakeRegistry, client: UpstreamClient) -> None:
+async def test_an_encoded_manifest_is_refused(registry: FakeRegistry, client: UpstreamClient) -> None:
     registry.faults.add(answer(200, b"\x1f\x8b", Content_Encoding="gzip"))
 
     with pytest.raises(UpstreamMisbehaved, match="encoded"):
         await client.get_manifest("library/app", "1", max_size=1000)
+
+
+async def test_the_encoding_of_a_blob_does_not_matter(registry: FakeRegistry, client: UpstreamClient) -> None:
+    content = b"as it is, whatever a store calls it"
+    registry.faults.add(answer(200, content, Content_Encoding="aws-chunked"), times=None)
+    digest = digest_of(content)
+
+    assert await client.head_blob("library/app", digest) == len(content)
+    async with client.open_blob("library/app", digest) as opened:
+        assert b"".join([piece async for piece in opened.pieces()]) == content

@@ -95,6 +95,31 @@ async def test_closing_ends_what_runs(registry: FakeRegistry, client: UpstreamCl
             [piece async for piece in blob.pieces()]
 
 
+async def test_a_retired_client_closes_when_its_last_transfer_has_ended(
+    registry: FakeRegistry, client: UpstreamClient
+) -> None:
+    content = registry.add_blob("library/app", 5_000_000)
+
+    async with client.open_blob("library/app", parse_digest(content.digest)) as blob:
+        await client.retire()
+        assert registry.connections == 1
+        assert b"".join([piece async for piece in blob.pieces()]) == content.body
+
+    await registry.wait_until_left()
+
+
+async def test_who_still_has_a_retired_client_may_ask_again(registry: FakeRegistry, client: UpstreamClient) -> None:
+    registry.add_image("library/app", image(), tag=TAG)
+    await client.head_manifest("library/app", TAG)
+
+    await client.retire()
+    await registry.wait_until_left()
+    await client.head_manifest("library/app", TAG)
+
+    await registry.wait_until_left()
+    assert registry.count() == 2
+
+
 async def test_a_connection_is_used_again(registry: FakeRegistry, client: UpstreamClient) -> None:
     registry.add_image("library/app", image(), tag=TAG)
 

@@ -1,7 +1,11 @@
 """Credentials from the configuration, docker's config.json and credential helpers."""
 
+import asyncio
 import base64
 import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ from proxycache.upstream.credentials import Credential
 from proxycache.upstream.errors import UpstreamUnreachable
 from proxycache.upstream.settings import Secret, UpstreamSettings
 
+Why = Callable[[], object]
+UNREADABLE = "^corp: its credential cannot be read$"
 URL_OF_CORP = "https://corp.example:5000"
 
 
@@ -28,6 +34,12 @@ def write_config(directory: Path, **content: object) -> str:
 
 def encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+@pytest.fixture
+def why(caplog: pytest.LogCaptureFixture) -> Why:
+    """Return what the log said last of why a credential cannot be read."""
+    return lambda: vars(caplog.records[-1])["why"]
 
 
 @pytest.fixture
@@ -95,13 +107,19 @@ async def test_docker_config_without_the_host(tmp_path: Path, content: dict[str,
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"auths": 1}', '{"auths": {"corp.example:5000": {"auth": "?"}}}'])
-async def test_docker_config_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+async def test_docker_config_that_cannot_be_read(tmp_path: Path, why: Why, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
 
-    with pytest.raises(UpstreamUnreachable, match=r"config\.json"):
+    with pytest.raises(UpstreamUnreachable, match=UNREADABLE):
         await read(docker_config=str(tmp_path / "config.json"))
-    with pytest.raises(UpstreamUnreachable, match="No such file"):
-        await read(docker_config=str(tmp_path / "nowhere.json"))
+    assert f"{tmp_path}/config.json: " in why()
+
+
+async def test_only_the_log_says_which_file_cannot_be_read(tmp_path: Path, why: Why) -> None:
+    for changes in ({"docker_config": f"{tmp_path}/x"}, {"username": "ann", "password_file": f"{tmp_path}/x"}):
+        with pytest.raises(UpstreamUnreachable, match=UNREADABLE):
+            await read(**changes)
+        assert why() == f"{tmp_path}/x: No such file or directory"
 
 
 async def test_a_helper_is_told_the_server(helper: Path) -> None:
@@ -130,22 +148,40 @@ async def test_a_helper_that_knows_nobody(helper: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["echo secret >&2; exit 3", "echo secret", "exit 0"])
-async def test_a_helper_that_fails(helper: Path, script: str) -> None:
+async def test_a_helper_that_fails(helper: Path, why: Why, script: str) -> None:
     write_script(helper, script)
 
-    with pytest.raises(UpstreamUnreachable, match="docker-credential-fake") as failed:
+    with pytest.raises(UpstreamUnreachable, match=UNREADABLE):
         await read(credential_helper="fake")
 
-    assert "secret" not in str(failed.value)
+    assert why().startswith("docker-credential-fake: ")
+    assert "secret" not in why()
 
 
-async def test_a_helper_that_is_not_installed() -> None:
-    with pytest.raises(UpstreamUnreachable, match="docker-credential-nowhere: No such file"):
+async def test_a_helper_that_is_not_installed(why: Why) -> None:
+    with pytest.raises(UpstreamUnreachable, match=UNREADABLE):
         await read(credential_helper="nowhere")
 
+    assert why() == "docker-credential-nowhere: No such file or directory"
 
-async def test_a_helper_that_hangs_is_ended(helper: Path) -> None:
+
+async def test_a_helper_that_hangs_is_ended(helper: Path, why: Why) -> None:
     write_script(helper, "exec sleep 60")
 
-    with pytest.raises(UpstreamUnreachable, match="no answer in time"):
+    with pytest.raises(UpstreamUnreachable, match=UNREADABLE):
         await read(credential_helper="fake", answer_within=0.1)
+
+    assert why() == "docker-credential-fake: no answer in time"
+
+
+async def test_helpers_that_hang_leave_the_threads_of_the_disk_alone(helper: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    write_script(helper, f"cat {tmp_path}/fifo")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        asking = group.create_task(read(credential_helper="fake"))
+        await asyncio.sleep(0)
+        await asyncio.to_thread((tmp_path / "fifo").write_text, '{"Username": "ann", "Secret": "x"}')
+
+    assert asking.result() == Credential(username="ann", password=Secret("x"))

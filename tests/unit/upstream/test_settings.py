@@ -1,10 +1,11 @@
 """Settings are checked when they are made, and secrets do not show themselves."""
 
 import math
+from pathlib import Path
 
 import pytest
 
-from proxycache.upstream.settings import Secret, UpstreamSettings
+from proxycache.upstream.settings import Secret, UpstreamSettings, check_files, find_egress_proxies
 
 HUB = {"name": "docker.io", "url": "https://registry-1.docker.io"}
 
@@ -62,3 +63,42 @@ def test_a_secret_shows_itself_only_when_asked() -> None:
     assert secret.reveal() == "hunter2"
     assert "hunter2" not in f"{secret} {secret!r} {UpstreamSettings(**HUB, username='ann', password=secret)!r}"
     assert (secret == Secret("hunter2"), secret == "hunter2", bool(Secret())) == (True, False, False)
+
+
+@pytest.mark.parametrize("key", ["password_file", "docker_config", "ca_file"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, key: str) -> None:
+    changes = {key: str(tmp_path / "nowhere")} | ({"username": "ann"} if key == "password_file" else {})
+
+    with pytest.raises(ValueError, match=rf"^{key}: must be a file [^\n]+: No such file or directory$"):
+        check_files(UpstreamSettings(**HUB, **changes))
+
+
+def test_a_ca_file_without_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+
+    with pytest.raises(ValueError, match=r"^ca_file: must be a file of PEM certificates: [^\n]+$"):
+        check_files(UpstreamSettings(**HUB, ca_file=str(tmp_path / "ca.pem")))
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxies"),
+    [
+        ({}, {}),
+        ({"HTTPS_PROXY": "proxy.example:3128"}, {"https": "http://proxy.example:3128"}),
+        ({"https_proxy": "https://a.example", "HTTPS_PROXY": "http://b.example"}, {"https": "https://a.example"}),
+        ({"http_proxy": "", "HTTP_PROXY": "http://b.example"}, {}),
+    ],
+)
+def test_proxies_in_the_environment(environment: dict[str, str], proxies: dict[str, str]) -> None:
+    assert find_egress_proxies(environment) == proxies
+
+
+@pytest.mark.parametrize(
+    "address", ["socks5://ann:hunter2@proxy.example:1080", "http://ann:hunter2@", "http://ann:hunter2@proxy.example:x"]
+)
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "http_proxy"])
+def test_a_proxy_that_cannot_be_used_is_refused_without_being_shown(variable: str, address: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{variable}: must be http://") as refused:
+        find_egress_proxies({variable: address})
+
+    assert "hunter2" not in str(refused.value)

@@ -11,14 +11,7 @@ from yarl import URL
 
 from proxycache.upstream.errors import UpstreamMisbehaved
 from proxycache.upstream.settings import Secret, UpstreamSettings
-from proxycache.upstream.transport import (
-    Request,
-    Transport,
-    find_egress_proxies,
-    parse_location,
-    redact_url,
-    tls_context,
-)
+from proxycache.upstream.transport import Request, Transport, parse_location, redact_url
 from tests.fakes.upstream_registry import FakeRegistry
 from tests.unit.upstream.conftest import MakeClient
 from tests.unit.upstream.servers import serving
@@ -180,15 +173,6 @@ async def test_no_proxy_hosts_are_asked_directly(
     assert registry.count("GET") == 1
 
 
-def test_proxies_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
-    assert find_egress_proxies() == {"https": URL("http://proxy.example:3128")}
-
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.example:1080")
-    with pytest.raises(ValueError, match="HTTPS_PROXY: only http"):
-        find_egress_proxies()
-
-
 async def test_a_private_ca_and_no_verification(tmp_path: Path, make_client: MakeClient) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -201,12 +185,3 @@ async def test_a_private_ca_and_no_verification(tmp_path: Path, make_client: Mak
         for changes in ({"ca_file": str(tmp_path / "ca.pem")}, {"insecure": True}):
             page = await make_client(url=url, **changes).list_tags("library/app", n=None, last=None)
             assert page.tags == ["1"]
-
-
-@pytest.mark.parametrize("content", [None, "not a certificate"])
-def test_a_ca_file_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "ca.pem").write_text(content)
-
-    with pytest.raises(ValueError, match=r"^ca_file: .*ca\.pem: [^\n]+$"):
-        tls_context(UpstreamSettings(name="corp", url="https://corp.example", ca_file=str(tmp_path / "ca.pem")))

@@ -130,5 +130,8 @@ def test_an_answer_has_the_headers_that_belong_to_its_status(error, header, valu
     assert error_response(error).headers[header] == value
 
 
-def test_a_limit_without_a_time_promises_none():
-    assert "Retry-After" not in error_response(oci_errors.TooManyRequests("why")).headers
+@pytest.mark.parametrize(("seconds", "told"), [(None, "60"), (17.0, "17")])
+async def test_a_limit_of_an_upstream_says_when_to_ask_again(seconds, told):
+    error = upstream_errors.UpstreamRateLimited("docker.io", seconds)
+
+    assert error_response(explain(error, exchange())).headers["Retry-After"] == told

@@ -1,6 +1,7 @@
 """Paths, callers, ranges and conditions of requests: whatever is written there, nothing raises."""
 
 import pytest
+from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,14 +89,45 @@ def test_no_path_raises(path):
     ],
 )
 def test_a_caller_is_from_this_machine_by_its_peers_address(peer, is_loopback):
-    request = make_mocked_request("GET", "/v2/", transport=Peer(peer))
+    request = make_mocked_request("GET", "/v2/", headers={"Host": "127.0.0.1:5000"}, transport=Peer(peer))
+
+    assert caller_of(request).is_loopback is is_loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("127.0.0.1:5000", True),
+        ("localhost", True),
+        ("LocalHost:80", True),
+        ("[::1]:5000", True),
+        ("127.1.2.3", True),
+        ("", False),
+        ("cache.example.org", False),
+        ("127.0.0.1.example.org", False),
+        ("localhost.example.org:5000", False),
+        ("192.0.2.1:5000", False),
+    ],
+)
+def test_who_calls_us_by_another_name_is_not_from_this_machine(host, is_loopback):
+    request = make_mocked_request("GET", "/v2/", headers={"Host": host}, transport=Peer("127.0.0.1"))
+
+    assert caller_of(request).is_loopback is is_loopback
+
+
+@pytest.mark.parametrize(("version", "is_loopback"), [(HttpVersion10, False), (HttpVersion11, True)])
+def test_who_speaks_as_proxies_do_is_not_from_this_machine(version, is_loopback):
+    request = make_mocked_request(
+        "GET", "/v2/", headers={"Host": "127.0.0.1:5000"}, version=version, transport=Peer("127.0.0.1")
+    )
 
     assert caller_of(request).is_loopback is is_loopback
 
 
 @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "x-forwarded-host", "X-Real-IP", "Via"])
 def test_whoever_forwards_is_not_from_this_machine(header):
-    request = make_mocked_request("GET", "/v2/", headers={header: "x"}, transport=Peer("127.0.0.1"))
+    headers = {"Host": "127.0.0.1:5000", header: "x"}
+    request = make_mocked_request("GET", "/v2/", headers=headers, transport=Peer("127.0.0.1"))
 
     assert not caller_of(request).is_loopback
 
