@@ -4,6 +4,7 @@ The reader survives its leader: it gets a new one led when the lock is free, and
 lives but is stuck, or when the disk gave up. It does not survive a fill that starts over after bytes were sent.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from proxycache.upstream.errors import UpstreamMisbehaved
 LOOK_EVERY_SECONDS = 0.2
 STUCK_AFTER_SECONDS = 5.0
 _PART_BYTES = 4 * 1024 * 1024
+# A fast fill grows by a little thousands of times a second; each sendfile costs as much as half a megabyte.
+_WORTH_SENDING_BYTES = 512 * 1024
+_PAUSE_SECONDS = 0.002
 _COMPLETE = (SpoolState.VERIFIED, SpoolState.PUBLISHED)
 
 
@@ -47,7 +51,7 @@ class SpoolReader:
 
         Raises UpstreamError when the rest cannot be had: cut the client then.
         """
-        position = start
+        position = paused_at = start
         generation = self._spool.progress().generation
         while stop is None or position < stop:
             progress = self._spool.progress()
@@ -58,7 +62,10 @@ class SpoolReader:
             if stop is None and progress.state in _COMPLETE:
                 stop = progress.written
             limit = servable(progress) if stop is None else min(stop, servable(progress))
-            if position < limit:
+            if start < position < limit and position != paused_at and _is_little(progress, limit - position):
+                paused_at = position
+                await asyncio.sleep(_PAUSE_SECONDS)
+            elif position < limit:
                 size = min(limit - position, _PART_BYTES)
                 yield FilePart(self._spool.data, position, size)
                 position += size
@@ -106,6 +113,11 @@ class SpoolReader:
                 if self._spool.progress().generation != progress.generation:
                     raise self._started_over()
                 yield piece
+
+
+def _is_little(progress: Progress, size: int) -> bool:
+    """Tell whether more may soon be there to send at once."""
+    return size < _WORTH_SENDING_BYTES and progress.state not in _COMPLETE
 
 
 def is_stuck(spool: Spool) -> bool:

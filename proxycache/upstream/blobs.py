@@ -18,6 +18,8 @@ from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamUnauthorized,
 from proxycache.upstream.failures import translated_errors
 from proxycache.upstream.source import Question, Source
 
+TELL_EVERY_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedBlob:
@@ -67,16 +69,25 @@ class UpstreamBlob:
 
         Raises UpstreamUnreachable when they stall, break off or end before what was announced.
         """
-        position = self.start
-        with translated_errors(self._upstream):
-            async for piece in _arriving(self._response.content):
-                position += len(piece)
-                if self._stop is not None and position > self._stop:
-                    raise UpstreamMisbehaved(self._upstream, "sent more bytes than it had announced")
-                self._events.emit(BytesFetched(upstream=self._upstream, size=len(piece)))
-                yield piece
+        position = told = self.start
+        try:
+            with translated_errors(self._upstream):
+                async for piece in _arriving(self._response.content):
+                    position += len(piece)
+                    if self._stop is not None and position > self._stop:
+                        raise UpstreamMisbehaved(self._upstream, "sent more bytes than it had announced")
+                    if position - told >= TELL_EVERY_BYTES:
+                        self._tell(position - told)
+                        told = position
+                    yield piece
+        finally:
+            self._tell(position - told)
         if self._stop is not None and position < self._stop:
             raise UpstreamUnreachable(self._upstream, "the answer ended early")
+
+    def _tell(self, size: int) -> None:
+        if size:
+            self._events.emit(BytesFetched(upstream=self._upstream, size=size))
 
     def close(self) -> None:
         """Give the connection back, or close it if bytes are still to come."""
