@@ -45,3 +45,13 @@ def test_commands_of_the_readme_exist():
     commands = re.findall(r"proxycache (serve|config)\b", README)
 
     assert {"serve", "config"} <= set(commands)
+
+
+def test_what_the_design_names_is_there():
+    design = (ROOT / "docs" / "design.md").read_text()
+    modules = re.findall(r"`((?:oci|policy|store|upstream|registry|web)/\w+)`", design)
+    tests = re.findall(r"`(tests/[\w/.]+)`", design)
+
+    assert [name for name in modules if not (ROOT / "proxycache" / f"{name}.py").exists()] == []
+    assert [name for name in tests if not (ROOT / name).exists()] == []
+    assert len(modules) > 20
