@@ -1,6 +1,7 @@
 """Real registries upstream, the cache in front of it as a process of its own, and clients that pull through it."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,15 @@ import pytest
 
 from tests.clients.services import Service, docker_registry, proxycache
 from tests.clients.upstream_content import REPOSITORIES, UpstreamContent, make_content
+
+README = Path(__file__).parent.parent.parent / "README.md"
+README_ADDRESS = "127.0.0.1:5000"
+
+
+def readme_snippet(mark: str) -> str:
+    """Return the one TOML block of the README that has `mark` in it."""
+    (found,) = (block for block in re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL) if mark in block)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -53,24 +63,19 @@ def rounds(upstreams: dict[str, Service]) -> Iterator[Iterator[Path]]:
 
 @pytest.fixture
 def registries_conf(cache: Service, tmp_path: Path) -> Path:
-    """Give podman's and skopeo's settings: the cache as a mirror, other registries below their names."""
-    places = {"docker.io": cache.address, "ghcr.io": f"{cache.address}/ghcr.io"}
-    sections = [
-        f'[[registry]]\nlocation = "{host}"\n[[registry.mirror]]\nlocation = "{place}"\ninsecure = true\n'
-        for host, place in places.items()
-    ]
+    """Give podman's and skopeo's settings, as the README has them, for two registries."""
+    snippet = readme_snippet("[[registry.mirror]]").replace(README_ADDRESS, cache.address)
     path = tmp_path / "registries.conf"
-    path.write_text("\n".join(sections))
+    path.write_text("\n".join(snippet.replace("docker.io", host) for host in ("docker.io", "ghcr.io")))
     return path
 
 
 @pytest.fixture
 def hosts_directory(cache: Service, tmp_path: Path) -> Path:
-    """Give containerd's settings: the cache for each registry, and nobody else to fall back to."""
+    """Give containerd's settings, as the README has them, for each registry."""
+    snippet = readme_snippet('[host."').replace(README_ADDRESS, cache.address)
     for host in REPOSITORIES:
         directory = tmp_path / "certs.d" / host
         directory.mkdir(parents=True)
-        (directory / "hosts.toml").write_text(
-            f'server = "{cache.url}"\n[host."{cache.url}"]\ncapabilities = ["pull", "resolve"]\n'
-        )
+        (directory / "hosts.toml").write_text(snippet.replace("ghcr.io", host))
     return tmp_path / "certs.d"
