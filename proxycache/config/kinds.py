@@ -69,7 +69,10 @@ def _read_tag_rule(raw: object) -> TagRule:
 
 def _read_directory(raw: object) -> Path | None:
     text = _read_text(raw)
-    return Path(text).expanduser().absolute() if text else None
+    try:
+        return Path(text).expanduser().absolute() if text else None
+    except RuntimeError as error:  # `~` of somebody who has no home
+        raise ValueError(str(error)) from error
 
 
 def _boolean_from_text(text: str) -> object:

@@ -129,7 +129,7 @@ class Access:
                 self._questions.start_or_join((name, reference), lambda: self._ask(client, route, reference))
             )
         except UpstreamError as error:
-            if known is None and not caller.is_loopback and not _is_hidden(error, route.style):
+            if known is None and not caller.is_loopback and not _is_hidden(error):
                 raise
             return known is not None and known.is_public
 
@@ -147,7 +147,6 @@ class Access:
         return await self._recorder.known(self._tables.repositories.find_visibility(name))
 
 
-def _is_hidden(error: UpstreamError, style: RequestStyle) -> bool:
+def _is_hidden(error: UpstreamError) -> bool:
     """Tell whether what the upstream does not give us either has to look like what it gives to us only."""
-    is_refused = isinstance(error, UpstreamUnauthorized) and style is not RequestStyle.PREFIX
-    return is_refused or isinstance(error, UpstreamNotFound)
+    return isinstance(error, UpstreamUnauthorized | UpstreamNotFound)

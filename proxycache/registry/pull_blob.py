@@ -120,9 +120,9 @@ class BlobPuller:
             if not is_leader and spool.is_gone():
                 return None
             answer = await self._wait_for_headers(source, spool, before)
-            await self._check_may_read(source, spool)  # only now is it sure for whom its leader fetches
             if answer == "gone":
                 return None
+            await self._check_may_read(source, spool)  # only now is it sure for whom its leader fetches
             if answer == "past":
                 return await self._open_past_disk(source, digest, wanted)
             if not is_leader:

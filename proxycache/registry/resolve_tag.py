@@ -32,6 +32,7 @@ STALE_AFTER_SECONDS = 0.8
 _QUIET_SECONDS = 1.0
 _LONGEST_QUIET_SECONDS = 60.0
 _QUIET_WITHOUT_ANSWER = ("rate_limited", "unreachable")
+_STALE_KINDS = (*_QUIET_WITHOUT_ANSWER, "misbehaved")
 _STALE_IF = (UpstreamUnreachable, UpstreamRateLimited, UpstreamMisbehaved)
 
 
@@ -87,19 +88,30 @@ class TagResolver:
 
     async def get_moved(self, source: UpstreamRepository, tag: Tag) -> FetchedManifest:
         """Get the manifest by its tag, whose digest the upstream does not have: it has moved, or HEAD named another."""
+        failure = self._find_recent_failure(source, tag)
+        if failure is not None:
+            raise failure.error()
         return await asyncio.shield(self._moves.start_or_join((source.name, tag), lambda: self._get(source, tag)))
 
     async def _get(self, source: UpstreamRepository, tag: Tag) -> FetchedManifest:
         asked_at = self._clock.now()
-        fetched = await source.online().get_manifest(source.repository, tag, max_size=self._keeper.max_size)
-        await self._keeper.keep(source, fetched)
+        try:
+            fetched = await source.online().get_manifest(source.repository, tag, max_size=self._keeper.max_size)
+            await self._keeper.keep(source, fetched)
+        except UpstreamNotFound as answer:
+            await self._recorder.record_absence(source, "tag", tag, answer)
+            raise
+        except UpstreamError as error:
+            question = self._questions[source.name, tag] = _Question(asked_at=self._clock.monotonic())
+            self._stay_quiet((source.name, tag), question, error)
+            raise
         await self._recorder.record_tag(_row_of_manifest(source, tag, fetched, asked_at))
         return fetched
 
     async def _revalidate(self, source: UpstreamRepository, tag: Tag, row: TagRow) -> ResolvedTag:
         now = self._clock.monotonic()
         failure = self._find_recent_failure(source, tag)
-        if failure is not None:
+        if failure is not None and failure.kind in _STALE_KINDS:
             return self._resolved(source, row, known=row, stale_because=str(failure.error()))
         flight = self._ask(source, tag)
         running = self._questions.get((source.name, tag))  # None: it has been answered this very moment
@@ -126,7 +138,7 @@ class TagResolver:
         except UpstreamError as error:
             self._stay_quiet((source.name, tag), question, error)
             raise
-        del self._questions[source.name, tag]
+        self._questions.pop((source.name, tag), None)
         return row
 
     async def _ask_in_turn(self, source: UpstreamRepository, tag: Tag) -> TagRow:

@@ -23,7 +23,8 @@ _FAILURE_LIMIT = _RECORD_BYTES - _FAILURE_OFFSET
 class SpoolState(IntEnum):
     """Where a fill stands. FAILED may be led again; PUBLISHED is final.
 
-    EMPTY: hardly begun, or its leader hashes again what is there. REHASHED: that is done, and the upstream is asked.
+    EMPTY: hardly begun, or its leader hashes again what is there. REHASHED: that is done, or all is forgotten,
+    and the upstream is asked.
     """
 
     EMPTY = 0
@@ -104,7 +105,8 @@ class SpoolRecord:
         self._slots[0] = SpoolState.EMPTY
 
     def begin_generation(self) -> None:
-        """Forget all bytes: whoever has sent some of them must not go on."""
+        """Forget all bytes: whoever has sent some of them must not go on, and what the headers said counts no more."""
+        self._slots[0] = SpoolState.REHASHED
         self._slots[2] = 0
         self._slots[1] = 0
         self._slots[5] += 1

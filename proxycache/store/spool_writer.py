@@ -4,6 +4,7 @@ The methods marked *blocking* are for a thread. Who holds a `SpoolWriter` holds 
 back, with whatever was written left in place for the next leader.
 """
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Sequence
@@ -117,8 +118,9 @@ class SpoolWriter:
 
     def discard(self) -> None:
         """Remove the spool's files; who has them open reads on."""
-        self._data_path.unlink(missing_ok=True)
-        self._record_path.unlink(missing_ok=True)
+        for path in (self._data_path, self._record_path):
+            with contextlib.suppress(OSError):  # a disk that is read-only now must not hide why the fill ended
+                path.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lease back."""

@@ -156,8 +156,8 @@ def _parse_helper_answer(answer: HelperAnswer) -> Credential:
 async def _read_file(upstream: str, path: str) -> bytes:
     try:
         return await _run_apart(lambda: Path(path).expanduser().read_bytes())
-    except OSError as error:
-        raise _unreadable(upstream, f"{path}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: `~` of somebody who has no home
+        raise _unreadable(upstream, f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _decode(upstream: str, origin: str, document: bytes, shape: type[T]) -> T:

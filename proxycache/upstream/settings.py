@@ -116,8 +116,9 @@ def check_files(settings: UpstreamSettings) -> None:
         if path:
             try:
                 Path(path).expanduser().open("rb").close()
-            except OSError as error:
-                raise ValueError(f"{key}: must be a file that can be read: {error.strerror}") from error
+            except (OSError, RuntimeError) as error:  # RuntimeError: `~` of somebody who has no home
+                reason = getattr(error, "strerror", None) or error
+                raise ValueError(f"{key}: must be a file that can be read: {reason}") from error
     tls_context(settings)
 
 

@@ -5,6 +5,7 @@ it got for the whole (invariant 4).
 """
 
 import asyncio
+import logging
 import os
 
 from aiohttp import HttpVersion11, web
@@ -13,6 +14,8 @@ from proxycache.oci.errors import ProxycacheError, UpstreamFailed
 from proxycache.registry.pull_blob import BlobStream
 from proxycache.registry.spool_reader import FilePart
 from proxycache.web.exchange import Exchange
+
+logger = logging.getLogger(__name__)
 
 _READ_BYTES = 256 * 1024
 
@@ -41,13 +44,23 @@ async def send_stream(exchange: Exchange, response: web.StreamResponse, stream: 
             exchange.sent_bytes += await _send_part(request, response, part, is_sized=is_sized)
         if expected is not None and exchange.sent_bytes != expected:
             raise BodyCut(f"{exchange.sent_bytes} of {expected} bytes were there")
-    except (ProxycacheError, BodyCut, OSError) as error:
-        if request.transport is not None:
-            request.transport.abort() if isinstance(error, ConnectionError) else request.transport.close()
-        if isinstance(error, ProxycacheError):
-            raise BodyCut(str(error)) from error
+    except ConnectionError:
+        _end_connection(request)
         raise
+    except (ProxycacheError, OSError) as error:
+        _end_connection(request)
+        raise BodyCut(str(error)) from error
+    except Exception as error:
+        logger.exception("unexpected error", extra={"path": request.path})
+        _end_connection(request)
+        raise BodyCut("internal error") from error
     await response.write_eof()
+
+
+def _end_connection(request: web.BaseRequest) -> None:
+    """Close it before the announced end. Whatever went wrong: nothing else may ever be written into this body."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _send_part(

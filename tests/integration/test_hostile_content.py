@@ -81,6 +81,30 @@ async def test_a_tag_whose_digest_is_gone_upstream_is_got_anew(cache, upstream):
     assert [(one.status, one.body) for one in (got, again)] == [(200, new.body)] * 2
 
 
+@pytest.mark.parametrize(("fault", "status"), [(answer(404), 404), (answer(429, Retry_After="30"), 429)])
+async def test_a_tag_that_cannot_be_got_anew_is_not_asked_for_each_time(cache, upstream, fault, status):
+    old = upstream.add_image(NAME, image(seed="old"), tag="1")
+    await cache.head_manifest(NAME, "1")
+    del upstream.repository(NAME).manifests[old.digest]
+    upstream.faults.add(fault, on="manifests/1", method="GET", times=None)
+
+    got = [await cache.get_manifest(NAME, "1") for _ in range(5)]
+
+    assert [one.status for one in got] == [status] * 5
+    assert upstream.count("GET", "manifests/1") == 1
+
+
+async def test_a_refusal_is_no_reason_to_serve_what_is_stale(cache, upstream, clock):
+    upstream.add_image(NAME, image(), tag="1")
+    await cache.get_manifest(NAME, "1")
+    clock.advance(1000)
+    upstream.faults.add(answer(403), on="manifests/1", times=None)
+
+    got = [await cache.get_manifest(NAME, "1") for _ in range(3)]
+
+    assert [one.status for one in got] == [404] * 3
+
+
 async def test_a_head_that_names_another_digest_than_get_gives(cache, upstream):
     real = upstream.add_image(NAME, image(), tag="1")
     lie = answer(200, Docker_Content_Digest="sha256:" + "0" * 64, Content_Type=real.media_type, Content_Length="9")

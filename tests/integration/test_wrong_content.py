@@ -1,10 +1,12 @@
 """Wrong content never completes for anybody, and nobody puts a right end on a wrong beginning."""
 
+import asyncio
+
 import pytest
 
 from proxycache.store.spool import DISTRUST_SECONDS
 from tests.builders import blob
-from tests.fakes.faults import cut, stall, wrong_byte
+from tests.fakes.faults import cut, slow_headers, stall, wrong_byte
 from tests.fakes.signals import Gate
 from tests.integration.harness import read
 
@@ -203,3 +205,21 @@ async def test_other_content_under_the_digest_completes_for_nobody(cache, upstre
 
     assert [each.is_complete for each in got] == [False, False]
     assert not cache.holds(wanted.digest)
+
+
+async def test_who_asks_while_it_starts_over_waits_for_the_new_headers(start, upstream, other_upstream):
+    cache = await start(mirrors=(other_upstream.url,))
+    wanted, gate = upstream.add_blob(NAME, SIZE), Gate()
+    other_upstream.add_blob(NAME, SIZE)
+    other_upstream.faults.add(wrong_byte(5), on=wanted.digest)
+    upstream.faults.add(slow_headers(gate), on=wanted.digest)
+
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(cache.get(path_of(wanted.digest)))
+        await gate.arrived.wait()
+        second = group.create_task(cache.get(path_of(wanted.digest)))
+        await asyncio.wait([second], timeout=0.1)
+        gate.open()
+
+    assert not first.result().is_complete
+    assert (second.result().body, second.result().headers["Content-Length"]) == (wanted.body, str(SIZE))

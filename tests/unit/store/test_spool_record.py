@@ -66,13 +66,13 @@ def test_verified_means_that_the_size_is_what_was_written(record: SpoolRecord) -
     assert record.progress() == Progress(SpoolState.VERIFIED, 12, 12, 0, 0)
 
 
-def test_a_generation_forgets_size_and_bytes(record: SpoolRecord) -> None:
+def test_a_generation_forgets_size_bytes_and_headers(record: SpoolRecord) -> None:
     record.set_filling(100)
     record.set_written(40)
 
     record.begin_generation()
 
-    assert record.progress() == Progress(SpoolState.FILLING, None, 0, 0, 1)
+    assert record.progress() == Progress(SpoolState.REHASHED, None, 0, 0, 1)
 
 
 def test_a_generation_is_never_read_with_the_bytes_of_another(

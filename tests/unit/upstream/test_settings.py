@@ -73,6 +73,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, key: str) -> None:
         check_files(UpstreamSettings(**HUB, **changes))
 
 
+def test_a_home_that_nobody_has() -> None:
+    with pytest.raises(ValueError, match=r"^docker_config: must be a file [^\n]+home directory[^\n]*$"):
+        check_files(UpstreamSettings(**HUB, docker_config="~nobody-has-this-name/config.json"))
+
+
 def test_a_ca_file_without_certificates(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
 
