@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -189,7 +190,7 @@ def test_every_row_after_a_kill_has_its_blob(cache: RunningCache, upstream: Thre
         client.get(blob_path(each.digest))
     cache.kill_all()
 
-    with sqlite3.connect(cache.layout.database) as database:
+    with closing(sqlite3.connect(cache.layout.database)) as database:
         rows = [row[0] for row in database.execute("SELECT digest FROM blobs")]
 
     assert rows

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_what_is_held_is_served_at_once_though_the_write_lock_is_taken(
     cache.wait_for_rows("SELECT * FROM links", 4)
     upstream.run(upstream.stop())
 
-    with sqlite3.connect(cache.layout.database, isolation_level=None) as database:
+    with closing(sqlite3.connect(cache.layout.database, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
         statuses = {client.get(path).status for client in cache.connect_each(1) for path in paths}
         database.execute("ROLLBACK")
@@ -90,7 +91,7 @@ def write_newer_format(cache: RunningCache) -> None:
 
 def write_newer_database(cache: RunningCache) -> None:
     cache.layout.prepare()
-    with sqlite3.connect(cache.layout.database) as database:
+    with closing(sqlite3.connect(cache.layout.database)) as database:
         database.execute("PRAGMA user_version = 99")
 
 
