@@ -25,10 +25,6 @@ class Hash(Protocol):
         """Return the hash of all that was taken in so far."""
         ...
 
-    def copy(self) -> "Hash":
-        """Return a hash that goes on by itself from here."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:

@@ -5,7 +5,6 @@ files on the way out (invariant 2), and whether they are here only BlobStore can
 public repository stays public; private content is served through a link of a repository that the caller may read.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import aiosqlite
@@ -41,11 +40,6 @@ class Links:
     async def has(self, name: str, digest: Digest) -> bool:
         """Return whether the repository `name` may serve `digest`."""
         return bool(await self._database.fetch(_HAS_LINK, (name, str(digest))))
-
-    async def add(self, name: str, digests: Iterable[Digest]) -> None:
-        """Let the repository `name` serve `digests`, all of them or, if this raises, none."""
-        async with self._database.transaction() as connection:
-            await connection.executemany(_ADD_LINK, [(name, str(digest)) for digest in digests])
 
     async def find(self, digest: Digest) -> BlobRow | None:
         """Return what is known of the blob `digest`."""

@@ -8,7 +8,6 @@ _RECORD = """
     ON CONFLICT (key) DO UPDATE SET code = excluded.code, until = excluded.until
 """
 _EXPIRE = "DELETE FROM negatives WHERE until <= ?"
-_FORGET = "DELETE FROM negatives WHERE key = ?"
 
 
 class Negatives:
@@ -27,8 +26,3 @@ class Negatives:
         async with self._database.transaction() as connection:
             await connection.execute(_EXPIRE, (now,))
             await connection.execute(_RECORD, (key, code, until))
-
-    async def forget(self, key: str) -> None:
-        """Let `key` be asked again."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_FORGET, (key,))

@@ -20,10 +20,6 @@ _RECORD = """
         checked_at = excluded.checked_at
     WHERE tags.checked_at <= excluded.checked_at OR tags.checked_at > excluded.checked_at + ?
 """
-_TOUCH = """
-    UPDATE tags SET checked_at = ? WHERE repository = ? AND tag = ? AND digest = ?
-    AND (checked_at <= ? OR checked_at > ?)
-"""
 _REMOVE = "DELETE FROM tags WHERE repository = ? AND tag = ? AND (checked_at <= ? OR checked_at > ?)"
 # distribution-spec end-8: "lexical (i.e. case-insensitive alphanumeric) order"; the tag itself decides between
 # v1 and V1, so that a page never ends inside of a tie.
@@ -72,12 +68,6 @@ class Tags:
         values = (row.repository, row.tag, str(row.digest), row.media_type, row.size, row.checked_at)
         async with self._database.transaction() as connection:
             await connection.execute(_RECORD, (*values, CLOCK_ERROR_SECONDS))
-
-    async def touch(self, name: str, tag: str, *, digest: Digest, checked_at: float) -> None:
-        """Note that `tag` still pointed at `digest` at `checked_at`; one that moved meanwhile stays as it is."""
-        newest = (checked_at, checked_at + CLOCK_ERROR_SECONDS)
-        async with self._database.transaction() as connection:
-            await connection.execute(_TOUCH, (checked_at, name, tag, str(digest), *newest))
 
     async def remove(self, name: str, tag: str, *, checked_at: float = math.inf) -> None:
         """Forget the tag, which was gone at `checked_at`, unless something newer is known."""

@@ -60,16 +60,6 @@ def test_other_content_does_not_match():
     assert not digest_of(b"one").matches(hashlib.sha256(b"other"))
 
 
-def test_a_copied_hash_goes_on_by_itself():
-    content_hash = digest_of(b"").new_hash()
-    checkpoint = content_hash.copy()
-
-    content_hash.update(b"more")
-
-    assert digest_of(b"").matches(checkpoint)
-    assert digest_of(b"more").matches(content_hash)
-
-
 def test_digests_are_keys_and_have_an_order():
     one, other = Digest("sha256", "a" * 64), Digest("sha256", "b" * 64)
 

@@ -19,8 +19,8 @@ async def test_nothing_is_linked_at_first(links: Links) -> None:
 
 
 async def test_link_is_for_its_repository_only(links: Links) -> None:
-    await links.add(NAME, [DIGEST, OTHER])
-    await links.add(NAME, [OTHER])
+    await links.record(DIGEST, 7, repository=NAME, is_public=False, now=1.0)
+    await links.record(OTHER, 7, repository=NAME, is_public=False, now=1.0)
 
     assert await links.has(NAME, DIGEST)
     assert await links.has(NAME, OTHER)

@@ -27,13 +27,6 @@ async def test_last_answer_counts(negatives: Negatives) -> None:
     assert await negatives.find("a", 165.0) == "NAME_UNKNOWN"
 
 
-async def test_forgotten_answer_is_gone(negatives: Negatives) -> None:
-    await negatives.record("a", "MANIFEST_UNKNOWN", until=160.0, now=100.0)
-    await negatives.forget("a")
-
-    assert await negatives.find("a", 100.0) is None
-
-
 async def test_ended_answers_make_room(negatives: Negatives, database: Database) -> None:
     for number in range(5):
         await negatives.record(str(number), "NAME_UNKNOWN", until=160.0 + number, now=100.0)

@@ -31,7 +31,8 @@ async def test_last_recorded_visibility_counts(repositories: Repositories) -> No
 async def named(database: Database) -> list[str]:
     """Repositories with links, with a tag, and with both; and one that was only asked about."""
     for name in ("quay.io/org/app", "docker.io/library/alpine"):
-        await Links(database).add(name, [DIGEST, digest_of(b"other")])
+        for digest in (DIGEST, digest_of(b"other")):
+            await Links(database).record(digest, 7, repository=name, is_public=True, now=1.0)
     for name in ("docker.io/library/alpine", "ghcr.io/org/app"):
         row = TagRow(repository=name, tag="1", digest=DIGEST, media_type="type", size=7, checked_at=1.0)
         await Tags(database).record(row)

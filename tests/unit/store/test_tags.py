@@ -55,21 +55,6 @@ async def test_answer_from_a_wrong_clock_gives_way(tags: Tags) -> None:
     assert await tags.find(NAME, "latest") == answer
 
 
-@pytest.mark.parametrize(("checked_at", "expected"), [(1001.0, 1001.0), (999.0, 1000.0)])
-async def test_touch_makes_newer_never_older(tags: Tags, checked_at: float, expected: float) -> None:
-    await tags.record(ROW)
-    await tags.touch(NAME, "latest", digest=OLD, checked_at=checked_at)
-
-    assert await tags.find(NAME, "latest") == dataclasses.replace(ROW, checked_at=expected)
-
-
-async def test_touch_leaves_a_tag_alone_that_moved(tags: Tags) -> None:
-    await tags.record(ROW)
-    await tags.touch(NAME, "latest", digest=NEW, checked_at=1001.0)
-
-    assert await tags.find(NAME, "latest") == ROW
-
-
 @pytest.mark.parametrize(("checked_at", "is_there"), [(1001.0, False), (1000.0, False), (999.0, True)])
 async def test_older_answer_never_removes(tags: Tags, checked_at: float, *, is_there: bool) -> None:
     await tags.record(ROW)
