@@ -18,6 +18,7 @@ from proxycache.clock import Clock, SystemClock
 from proxycache.config.errors import ConfigError
 from proxycache.config.model import Settings
 from proxycache.events import Events
+from proxycache.maintenance.evict import evict_ahead
 from proxycache.maintenance.expire_spools import expire_spools
 from proxycache.observe.access_log import AccessLog
 from proxycache.observe.logs import log_event
@@ -29,6 +30,8 @@ from proxycache.registry.keep_manifest import ManifestKeeper
 from proxycache.registry.list_referrers import ReferrerLister
 from proxycache.registry.list_repositories import RepositoryLister
 from proxycache.registry.list_tags import TagLister
+from proxycache.registry.make_room import RoomMaker, RoomServices
+from proxycache.registry.note_use import Uses
 from proxycache.registry.presence import Presence
 from proxycache.registry.pull_blob import BlobPuller
 from proxycache.registry.pull_manifest import ManifestPuller
@@ -42,6 +45,7 @@ from proxycache.store.errors import StoreError
 from proxycache.store.layout import Layout
 from proxycache.store.leases import Leases
 from proxycache.store.pump import Pumps
+from proxycache.store.space import Space
 from proxycache.store.spool import Spools
 from proxycache.store.tables import Tables
 from proxycache.tasks import Tasks
@@ -71,6 +75,7 @@ class Parts:
     clock: Clock
     fill_services: FillServices
     leases: Leases
+    uses: Uses
     clients: list[UpstreamClient]
     via: str
 
@@ -82,9 +87,22 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
     layout.prepare()
     database = await Database.open(layout.database)
     tables, events, metrics, tasks = Tables.of(database), Events(), Metrics(), Tasks()
-    leases = Leases(layout)
+    leases, spools, blobs = Leases(layout), Spools(layout, clock), BlobStore(layout)
+    space, uses = Space(layout, settings.storage), Uses(tables.usage, clock)
     events.subscribe(metrics.count_event)
     events.subscribe(log_event)
+    room = RoomMaker(
+        RoomServices(
+            space=space,
+            usage=tables.usage,
+            blobs=blobs,
+            spools=spools,
+            leases=leases,
+            uses=uses,
+            events=events,
+            clock=clock,
+        )
+    )
     parts = Parts(
         layout=layout,
         database=database,
@@ -94,15 +112,17 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         tasks=tasks,
         clock=clock,
         fill_services=FillServices(
-            spools=Spools(layout, clock),
-            blobs=BlobStore(layout),
+            spools=spools,
+            blobs=blobs,
             pumps=Pumps(),
-            recorder=Recorder(tables, leases, clock, tasks),
+            recorder=Recorder(tables, leases, space, clock, tasks),
+            room=room,
             events=events,
             clock=clock,
             tasks=tasks,
         ),
         leases=leases,
+        uses=uses,
         clients=[],
         via=_instance_name(layout),
     )
@@ -130,8 +150,8 @@ def build_services(settings: Settings, parts: Parts) -> Services:
     max_size = settings.local.max_manifest_size
     all_is_public = not any(upstream.client.has_credentials for upstream in upstreams.values())
     access = Access(_routing_table(settings), upstreams, tables, recorder, parts.clock)
-    presence = Presence(fill_services.blobs, tables, recorder, all_is_public=all_is_public)
-    keeper = ManifestKeeper(fill_services.blobs, recorder, max_size=max_size)
+    presence = Presence(fill_services.blobs, tables, recorder, parts.uses, all_is_public=all_is_public)
+    keeper = ManifestKeeper(fill_services.blobs, recorder, fill_services.room, max_size=max_size)
     resolver = TagResolver(recorder, parts.leases, keeper, parts.clock)
     return Services(
         access=access,
@@ -142,6 +162,7 @@ def build_services(settings: Settings, parts: Parts) -> Services:
         repositories=RepositoryLister(tables, access),
         metrics=parts.metrics,
         memory=AnswerMemory(),
+        note_use=parts.uses.note,
         generation=_Generation(parts.database),
         is_ready=lambda: _is_ready(parts),
         now=parts.clock.now,
@@ -165,6 +186,7 @@ async def run_worker(assignment: Assignment) -> None:
 
         assignment.obey(drain=stop.set, reload=reload)
         parts.tasks.detach("expire spools", expire_spools(parts.fill_services.spools))
+        parts.tasks.detach("evict ahead", evict_ahead(parts.fill_services.room, parts.uses))
         server = web.Server(
             edge.handle,
             access_log=None,
@@ -211,7 +233,12 @@ def _build_upstream(name: str, settings: Settings, parts: Parts) -> Upstream:
         client = UpstreamClient(configured.client, events=parts.events, clock=parts.clock, via=parts.via)
     except ValueError as error:  # a file that could be read when the configuration was loaded
         raise ConfigError(f"upstream {name}", str(error)) from error
-    return Upstream(client=client, freshness=configured.freshness, is_offline=settings.server.offline)
+    return Upstream(
+        client=client,
+        freshness=configured.freshness,
+        rules=configured.rules,
+        is_offline=settings.server.offline,
+    )
 
 
 def _routing_table(settings: Settings) -> RoutingTable:

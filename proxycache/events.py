@@ -63,7 +63,15 @@ class RateLimitSeen:
     remaining: int
 
 
-Event = FillEnded | FollowerJoined | BytesFetched | UpstreamAnswered | TokenRequested | RateLimitSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobsEvicted:
+    """So many blobs made room, of so many bytes together."""
+
+    count: int
+    size: int
+
+
+Event = BlobsEvicted | FillEnded | FollowerJoined | BytesFetched | UpstreamAnswered | TokenRequested | RateLimitSeen
 
 
 class Events:

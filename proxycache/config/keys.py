@@ -26,7 +26,7 @@ KeyPath = tuple[str, ...]
 UPSTREAMS = "upstreams"
 SECTIONS: Mapping[str, Mapping[str, Kind]] = {
     "server": {"listen": ADDRESSES, "workers": COUNT, "drain": DURATION, "public_url": TEXT, "offline": BOOLEAN},
-    "storage": {"directory": DIRECTORY},
+    "storage": {"directory": DIRECTORY, "max_size": SIZE, "min_free": SIZE},
     "local": {"namespaces": TEXTS, "max_manifest_size": SIZE},
     "log": {"format": TEXT, "level": TEXT},
 }
@@ -52,7 +52,8 @@ FRESHNESS_KEYS: Mapping[str, Kind] = {
     "negative_for": DURATION,
     "tag_rules": TAG_RULES,
 }
-UPSTREAM_KEYS: Mapping[str, Kind] = {"default": BOOLEAN, **CLIENT_KEYS, **FRESHNESS_KEYS}
+RULE_KEYS: Mapping[str, Kind] = {"allow": TEXTS, "deny": TEXTS}
+UPSTREAM_KEYS: Mapping[str, Kind] = {"default": BOOLEAN, **CLIENT_KEYS, **FRESHNESS_KEYS, **RULE_KEYS}
 
 SECRET_NAME = re.compile("pass|secret|token|auth")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -109,6 +110,7 @@ def _section_values(settings: Settings) -> Iterator[tuple[KeyPath, object]]:
 
 def _upstream_values(name: str, upstream: ConfiguredUpstream) -> Iterator[tuple[KeyPath, object]]:
     yield (UPSTREAMS, name, "default"), upstream.is_default
-    for part, kinds in ((upstream.client, CLIENT_KEYS), (upstream.freshness, FRESHNESS_KEYS)):
+    parts = ((upstream.client, CLIENT_KEYS), (upstream.freshness, FRESHNESS_KEYS), (upstream.rules, RULE_KEYS))
+    for part, kinds in parts:
         for key, kind in kinds.items():
             yield (UPSTREAMS, name, key), kind.plain(getattr(part, key))

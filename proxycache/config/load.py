@@ -17,6 +17,7 @@ from proxycache.config.errors import ConfigError
 from proxycache.config.keys import (
     CLIENT_KEYS,
     FRESHNESS_KEYS,
+    RULE_KEYS,
     SECTIONS,
     UPSTREAMS,
     KeyPath,
@@ -35,6 +36,7 @@ from proxycache.config.model import (
 )
 from proxycache.config.sources import Entry, environment_entries, file_entries, flag_entries
 from proxycache.observe.settings import LogSettings
+from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.store.settings import StorageSettings
 from proxycache.upstream.settings import UpstreamSettings, check_files, find_egress_proxies
@@ -186,6 +188,7 @@ def _build_upstream(given: _Given, name: str, *, is_default: bool) -> Configured
     return ConfiguredUpstream(
         client=given.build(_make_client_settings, UPSTREAMS, name, keys=CLIENT_KEYS, name=name, url=url),
         freshness=given.build(FreshnessSettings, UPSTREAMS, name, keys=FRESHNESS_KEYS),
+        rules=given.build(RuleSettings, UPSTREAMS, name, keys=RULE_KEYS),
         is_default=is_default,
     )
 
@@ -205,7 +208,7 @@ def _check_proxies(environment: Mapping[str, str]) -> None:
 
 
 def _storage_settings(environment: Mapping[str, str]) -> Callable[..., StorageSettings]:
-    def make(directory: Path | None = None) -> StorageSettings:
-        return StorageSettings(directory=directory or default_directory(environment))
+    def make(directory: Path | None = None, **bounds: Any) -> StorageSettings:
+        return StorageSettings(directory=directory or default_directory(environment), **bounds)
 
     return make

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from proxycache.observe.settings import LogSettings
+from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.store.settings import StorageSettings
 from proxycache.upstream.settings import UpstreamSettings
@@ -87,10 +88,11 @@ class LocalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredUpstream:
-    """One upstream: how to talk to it, how long to believe it, and whether bare names mean it."""
+    """One upstream: how to talk to it, how long to believe it, what of it is served, and whether bare names mean it."""
 
     client: UpstreamSettings
     freshness: FreshnessSettings
+    rules: RuleSettings = field(default_factory=RuleSettings)
     is_default: bool
 
 

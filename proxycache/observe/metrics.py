@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from proxycache.events import (
+    BlobsEvicted,
     BytesFetched,
     Event,
     FillEnded,
@@ -47,6 +48,9 @@ class Metrics:
             case BytesFetched():
                 self._fetched_bytes[event.upstream] += event.size
                 self._batch.touch()
+            case BlobsEvicted():
+                families.evicted_blobs.inc(event.count)
+                families.evicted_bytes.inc(event.size)
             case FillEnded():
                 families.fills.labels(event.upstream, event.outcome).inc()
             case FollowerJoined():
@@ -107,6 +111,8 @@ class _Families:
         self.fetched_bytes = counter("fetched_bytes", "Body bytes received from upstreams.", "upstream")
         self.followers = counter("followers", "Readers that joined a running fill.", "upstream")
         self.fills = counter("fills", "Fills that ended.", "upstream", "outcome")
+        self.evicted_blobs = counter("evicted_blobs", "Blobs that made room.")
+        self.evicted_bytes = counter("evicted_bytes", "Bytes of the blobs that made room.")
         self.token_requests = counter("token_requests", "Tokens asked for.", "upstream", "outcome")
         self.upstream_seconds = Histogram(
             "proxycache_upstream_answer_seconds",

@@ -1,17 +1,20 @@
 """Which repository a request means, and whether its caller may read it.
 
 What only our credentials can read is not handed to everybody: `visibility` says how an upstream's repositories are
-judged, and private ones are for loopback peers. To others they look like those that do not exist.
+judged, and private ones are for loopback peers. To others they look like those that do not exist. What the rules of an
+upstream refuse is for nobody, held or not.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
 from proxycache.oci.digest import Digest
-from proxycache.oci.errors import NameUnknown
-from proxycache.oci.names import Tag
+from proxycache.oci.errors import Denied, NameUnknown
+from proxycache.oci.names import RepositoryName, Tag
+from proxycache.policy.admission import RuleSettings, find_refusal
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.policy.routing import RequestStyle, Route, RoutingTable, choose_route
 from proxycache.registry.record import Recorder
@@ -23,6 +26,8 @@ from proxycache.upstream.client import UpstreamClient
 from proxycache.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamUnauthorized
 
 __all__ = ["Access", "Caller", "RequestStyle", "Route", "Upstream"]
+
+logger = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 86_400.0
 _HIDDEN = "not found, or private and so for clients on this machine only"
@@ -41,6 +46,7 @@ class Upstream:
 
     client: UpstreamClient
     freshness: FreshnessSettings
+    rules: RuleSettings
     is_offline: bool
 
 
@@ -78,12 +84,17 @@ class Access:
     async def open(self, route: Route, caller: Caller, reference: Tag | Digest | None = None) -> UpstreamRepository:
         """Return the repository if `caller` may read it; `reference` is what its visibility may be asked with.
 
-        Raises UpstreamNotFound if it is not for this caller, UpstreamError if that could not be found out.
+        Raises Denied if the rules refuse it, UpstreamNotFound if it is not for this caller, UpstreamError if that could
+        not be found out.
         """
         name = str(route.name)
         if route.upstream is None:
             raise NameUnknown(name)
         upstream = self._upstreams[route.upstream]
+        rule = find_refusal(upstream.rules, route.upstream, route.repository)
+        if rule:
+            logger.warning("refused by rule", extra={"repository": name, "rule": rule})
+            raise Denied(f"{name}: refused by the rules of this cache")
         is_public = True
         if upstream.client.has_credentials:
             is_public = await self._is_public(upstream, route, reference, caller)
@@ -100,9 +111,12 @@ class Access:
 
     async def may_list(self, name: str, caller: Caller) -> bool:
         """Tell whether the catalog shows `name` to `caller`."""
-        upstream = self._upstreams.get(name.partition("/")[0])
-        if caller.is_loopback or upstream is None or not upstream.client.has_credentials:
-            return upstream is not None
+        registry, _, repository = name.partition("/")
+        upstream = self._upstreams.get(registry)
+        if upstream is None or find_refusal(upstream.rules, registry, RepositoryName(repository)):
+            return False
+        if caller.is_loopback or not upstream.client.has_credentials:
+            return True
         match upstream.client.settings.visibility:
             case "public":
                 return True

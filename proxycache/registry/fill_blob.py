@@ -15,11 +15,12 @@ import msgspec
 from proxycache.clock import Clock
 from proxycache.events import Events, FillEnded
 from proxycache.policy.retry import resume_delay
+from proxycache.registry.make_room import RoomMaker
 from proxycache.registry.outcomes import Failure, decode_failure, encode_outcome, failure_of
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.blobs import BlobStore
-from proxycache.store.errors import StoreError
+from proxycache.store.errors import StoreError, StoreFull
 from proxycache.store.pump import Pumps
 from proxycache.store.spool import Spool, Spools
 from proxycache.store.spool_writer import SpoolWriter
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 0.5
 _LARGE_BYTES = 1024 * 1024
+_STEP_BYTES = 16 * 1024 * 1024  # what is reserved at a time where the size is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class FillServices:
     blobs: BlobStore
     pumps: Pumps
     recorder: Recorder
+    room: RoomMaker
     events: Events
     clock: Clock
     tasks: Tasks
@@ -97,6 +100,7 @@ class _Fill:
         self._had_second_try = False
         self._inherited = writer.inherited
         self._fetched = 0
+        self._reserved = 0
 
     async def run(self, using: contextlib.ExitStack) -> None:
         """Lead until the blob is published or cannot be had, and tell all readers which of the two."""
@@ -112,7 +116,6 @@ class _Fill:
                 raise
             finally:
                 heart.cancel()
-                self._spool.end_lead(self._writer)
                 services.events.emit(
                     FillEnded(
                         upstream=self._source.upstream,
@@ -124,6 +127,11 @@ class _Fill:
                         seconds=services.clock.monotonic() - started,
                     )
                 )
+                try:
+                    if outcome != "published":  # else room is kept until the row is there
+                        await services.room.release(self._spool.digest)
+                finally:
+                    self._spool.end_lead(self._writer)
 
     async def _fill(self) -> str:
         try:
@@ -133,7 +141,7 @@ class _Fill:
             await self._fetch_verified()
         except UpstreamError as error:
             return self._give_up(failure_of(error))
-        except OSError as error:
+        except (OSError, StoreFull) as error:
             return self._give_up_on_disk(error)
         self._spool.notify()
         with self._services.tasks.finishing():
@@ -236,6 +244,8 @@ class _Fill:
             size = writer.size or await self._services.recorder.find_size(self._source.name, self._spool.digest)
         if writer.written and writer.size is not None and size != writer.size:
             return True
+        await self._services.room.reserve(self._spool.digest, size or _STEP_BYTES)
+        self._reserved = size or _STEP_BYTES
         await run_to_end(writer.begin, size)
         self._spool.notify()
         return False
@@ -254,6 +264,9 @@ class _Fill:
                 received += len(fresh)
                 if limit is not None and received > limit:
                     raise UpstreamMisbehaved(self._source.upstream, f"sent more than the {limit} bytes announced")
+                if received > self._reserved:
+                    self._reserved = received + _STEP_BYTES
+                    await self._services.room.reserve(self._spool.digest, self._reserved)
                 if fresh:
                     await pump.write(fresh)
             await pump.drain()
@@ -290,10 +303,10 @@ class _Fill:
             self._writer.discard()
         return "wrong_content" if self._wrong else "failed"
 
-    def _give_up_on_disk(self, error: OSError) -> str:
+    def _give_up_on_disk(self, error: OSError | StoreFull) -> str:
         """Let every reader fetch the rest itself: a full or broken disk is no reason to fail a pull."""
         self._log_disk_trouble(error)
-        reason = f"the disk refuses the blob: {error.strerror}"
+        reason = f"the disk refuses the blob: {getattr(error, 'strerror', None) or error}"
         self._writer.fail(encode_outcome(Failure("disk", self._source.upstream, reason)))
         self._writer.discard()
         return "passed_through"

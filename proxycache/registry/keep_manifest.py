@@ -7,6 +7,7 @@ import msgspec
 from proxycache.oci import media_types
 from proxycache.oci.errors import ManifestInvalid
 from proxycache.oci.manifest import parse_manifest
+from proxycache.registry.make_room import RoomMaker
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.blobs import BlobStore
@@ -28,8 +29,9 @@ class SchemaOneOnly(UpstreamNotFound):
 class ManifestKeeper:
     """Puts manifests where the next asker finds them."""
 
-    def __init__(self, blobs: BlobStore, recorder: Recorder, *, max_size: int) -> None:
+    def __init__(self, blobs: BlobStore, recorder: Recorder, room: RoomMaker, *, max_size: int) -> None:
         self._blobs = blobs
+        self._room = room
         self._recorder = recorder
         self.max_size = max_size
 
@@ -55,8 +57,10 @@ class ManifestKeeper:
         )
         async with self._recorder.publishing(fetched.digest):
             try:
+                await self._room.reserve(fetched.digest, len(fetched.body))
                 await self._blobs.put(fetched.digest, fetched.body)
-            except StoreError as error:
+            except (OSError, StoreError) as error:
+                await self._room.release(fetched.digest)
                 logger.warning("cannot keep manifest", extra={"digest": str(fetched.digest), "why": str(error)})
                 return
             await self._recorder.record_manifest(source, row, manifest.references())

@@ -8,6 +8,7 @@ import asyncio
 import logging
 
 from proxycache.oci.digest import Digest
+from proxycache.registry.note_use import Uses
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.blobs import BlobStore, OpenBlob
@@ -22,10 +23,13 @@ logger = logging.getLogger(__name__)
 class Presence:
     """Finds blobs on disk for those who may read them."""
 
-    def __init__(self, blobs: BlobStore, tables: Tables, recorder: Recorder, *, all_is_public: bool) -> None:
+    def __init__(
+        self, blobs: BlobStore, tables: Tables, recorder: Recorder, uses: Uses, *, all_is_public: bool
+    ) -> None:
         self._blobs = blobs
         self._tables = tables
         self._recorder = recorder
+        self._uses = uses
         self.all_is_public = all_is_public
         self._questions: SingleFlight[tuple[str, Digest, bool], bool] = SingleFlight()
 
@@ -42,6 +46,7 @@ class Presence:
             return None
         if held is None:
             return None
+        self._uses.note(digest)
         try:
             if await self._may_give(source, digest) or await self._may_give_after_all(source, digest):
                 return held

@@ -22,7 +22,7 @@ from proxycache.registry.presence import Presence
 from proxycache.registry.spool_reader import LOOK_EVERY_SECONDS, FilePart, SpoolReader, is_stuck
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.blobs import OpenBlob
-from proxycache.store.errors import StoreError
+from proxycache.store.errors import StoreError, StoreFull
 from proxycache.store.spool import HELD_BACK_BYTES, Spool, servable
 from proxycache.store.spool_record import Progress, SpoolState
 from proxycache.tasks import SingleFlight
@@ -77,6 +77,10 @@ class BlobPuller:
             held = await self._presence.find(source, digest)
             if held is not None:
                 return _stream_of_file(held, digest, wanted)
+            size = await self._services.recorder.find_size(source.name, digest)
+            if size is not None and not self._services.room.fits(size):
+                self._note_disk_trouble(source, digest, StoreFull(digest, size))
+                return await self._open_past_disk(source, digest, wanted)
             stream = await self._open_fill(source, digest, wanted)
             if stream is not None:
                 return stream

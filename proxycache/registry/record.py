@@ -13,13 +13,16 @@ from typing import TypeVar
 from proxycache.clock import Clock
 from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest
+from proxycache.policy.eviction import BlobUse, worth
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.errors import StoreError
 from proxycache.store.leases import Claim, Leases
+from proxycache.store.links import BlobRow
 from proxycache.store.manifests import ManifestRow
+from proxycache.store.space import Space
 from proxycache.store.tables import Tables
 from proxycache.store.tags import TagRow
-from proxycache.tasks import Tasks
+from proxycache.tasks import Tasks, run_to_end
 from proxycache.upstream.errors import UpstreamNotFound
 
 logger = logging.getLogger(__name__)
@@ -33,9 +36,10 @@ T = TypeVar("T")
 class Recorder:
     """Writes and reads the rows of pulled content, whatever state the database is in."""
 
-    def __init__(self, tables: Tables, leases: Leases, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, tables: Tables, leases: Leases, space: Space, clock: Clock, tasks: Tasks) -> None:
         self._tables = tables
         self._leases = leases
+        self._space = space
         self._clock = clock
         self._tasks = tasks
 
@@ -47,21 +51,30 @@ class Recorder:
         return self._leases.claim(f"publish {digest}")
 
     async def record_blob(self, source: UpstreamRepository, digest: Digest, size: int) -> None:
-        """Note a published blob, and that `source`'s repository may serve it."""
-        now = self._clock.now()
-        await self._soon(
-            lambda: self._tables.links.record(digest, size, repository=source.name, is_public=source.is_public, now=now)
-        )
+        """Note a published blob, and that `source`'s repository may serve it; room kept for it ends with that."""
+        blob = self._blob_row(source, digest, BlobUse(size=size, uses=1, is_manifest=False))
+
+        async def write() -> None:
+            await self._tables.links.record(blob, repository=source.name)
+            await run_to_end(self._space.release, digest)
+
+        await self._soon(write)
 
     async def record_manifest(
         self, source: UpstreamRepository, row: ManifestRow, references: Sequence[Descriptor]
     ) -> None:
-        """Note a published manifest, what it references, and that `source`'s repository may serve it."""
-        now = self._clock.now()
-        await self._soon(
-            lambda: self._tables.manifests.record(
-                row, references, repository=source.name, is_public=source.is_public, now=now
-            )
+        """Note a published manifest, what it references, and that `source`'s repository may serve it: its room ends."""
+        blob = self._blob_row(source, row.digest, BlobUse(size=row.size, uses=1, is_manifest=True))
+
+        async def write() -> None:
+            await self._tables.manifests.record(row, references, blob, repository=source.name)
+            await run_to_end(self._space.release, row.digest)
+
+        await self._soon(write)
+
+    def _blob_row(self, source: UpstreamRepository, digest: Digest, use: BlobUse) -> BlobRow:
+        return BlobRow(
+            digest=digest, size=use.size, is_public=source.is_public, stored_at=self._clock.now(), worth=worth(use)
         )
 
     async def record_tag(self, row: TagRow) -> None:

@@ -5,6 +5,7 @@
     ├── StoreDamaged      a file does not contain what it must
     ├── StoreUnusable     the directory or a file of it cannot be read or written
     ├── StoreBusy         another process holds the database's write lock for too long
+    ├── StoreFull         there is no room, and none can be made
     └── BlobCorrupt       bytes that are not what their digest says
 
 Each text is one line that names the file and, where somebody can mend it, says how.
@@ -55,6 +56,15 @@ class StoreBusy(StoreError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is busy: another writer holds its lock")
         self.path = path
+
+
+class StoreFull(StoreError):
+    """There is no room for a blob within the bounds, and none can be made now; a puller gets it past the disk."""
+
+    def __init__(self, digest: Digest, size: int) -> None:
+        super().__init__(f"no room for {digest}: {size} bytes more are beyond max_size or min_free")
+        self.digest = digest
+        self.size = size
 
 
 class BlobCorrupt(StoreError):

@@ -5,7 +5,8 @@
     ├── blobs/sha256/ab/ab12…         complete, verified, read-only (store/blobs)
     ├── spools/                       files that still grow, and small ones before they are published
     │   ├── sha256-ab12….data         the bytes of one fill
-    │   └── sha256-ab12….record       how far it is, for all processes
+    │   ├── sha256-ab12….record       how far it is, for all processes
+    │   └── sha256-ab12….reserved     as long as its blob will be, and empty: the room that is promised to it
     ├── locks/<32 hex of a key>       claims, locked by who holds them (store/leases)
     ├── secrets/                      mode 0700
     └── proxycache.db                 rows, with -wal and -shm beside it (store/database)
@@ -48,6 +49,10 @@ class Layout:
     def spool_record(self, digest: Digest) -> Path:
         """Return where a fill of `digest` says how far it is."""
         return self.spools / f"{digest.algorithm}-{digest.encoded}.record"
+
+    def reservation(self, digest: Digest) -> Path:
+        """Return what keeps room for `digest` until its row is there."""
+        return self.spools / f"{digest.algorithm}-{digest.encoded}.reserved"
 
     def new_spool(self) -> Path:
         """Return a name among the spools that nobody else has, for content that is written in one go."""

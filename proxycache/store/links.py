@@ -16,19 +16,23 @@ _HAS_LINK = "SELECT 1 FROM links WHERE repository = ? AND digest = ?"
 _ADD_LINK = "INSERT INTO links (repository, digest) VALUES (?, ?) ON CONFLICT (repository, digest) DO NOTHING"
 _FIND_BLOB = "SELECT size, is_public, stored_at FROM blobs WHERE digest = ?"
 _RECORD_BLOB = """
-    INSERT INTO blobs (digest, size, is_public, stored_at) VALUES (?, ?, ?, ?)
-    ON CONFLICT (digest) DO UPDATE SET is_public = 1 WHERE blobs.is_public = 0 AND excluded.is_public = 1
+    INSERT INTO blobs (digest, size, is_public, stored_at, used_at, rank)
+    VALUES (?, ?, ?, ?, ?, (SELECT level FROM space) + ?)
+    ON CONFLICT (digest) DO UPDATE SET
+        is_public = CASE WHEN excluded.is_public = 1 THEN 1 ELSE blobs.is_public END, is_leaving = 0
+    WHERE blobs.is_leaving = 1 OR (blobs.is_public = 0 AND excluded.is_public = 1)
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobRow:
-    """A blob that was stored at `stored_at`."""
+    """A blob that was stored at `stored_at`; `worth` is how much above the level it ranks (store/usage)."""
 
     digest: Digest
     size: int
     is_public: bool
     stored_at: float
+    worth: float = 0.0
 
 
 class Links:
@@ -49,15 +53,15 @@ class Links:
         size, is_public, stored_at = rows[0]
         return BlobRow(digest=digest, size=size, is_public=bool(is_public), stored_at=stored_at)
 
-    async def record(self, digest: Digest, size: int, *, repository: str, is_public: bool, now: float) -> None:
+    async def record(self, blob: BlobRow, *, repository: str) -> None:
         """Make a published blob known, and let `repository` serve it."""
-        blob = BlobRow(digest=digest, size=size, is_public=is_public, stored_at=now)
         async with self._database.transaction() as connection:
             await record_blob(connection, blob, repository)
 
 
 async def record_blob(connection: aiosqlite.Connection, blob: BlobRow, repository: str) -> None:
     """Do what Links.record does, as a part of the caller's transaction."""
-    row = (str(blob.digest), blob.size, int(blob.is_public), blob.stored_at)
+    stored_at = blob.stored_at
+    row = (str(blob.digest), blob.size, int(blob.is_public), stored_at, stored_at, blob.worth)
     await connection.execute(_RECORD_BLOB, row)
     await connection.execute(_ADD_LINK, (repository, str(blob.digest)))

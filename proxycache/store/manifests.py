@@ -58,14 +58,15 @@ class Manifests:
         return _manifest_row(rows[0]) if rows else None
 
     async def record(
-        self, row: ManifestRow, references: Iterable[Descriptor], *, repository: str, is_public: bool, now: float
+        self, row: ManifestRow, references: Iterable[Descriptor], blob: BlobRow, *, repository: str
     ) -> None:
         """Make a published manifest known, with what it references, and let `repository` serve it; in one transaction.
+
+        `blob` is where its bytes are.
 
         What it references is not linked: that a manifest names a digest does not give the right to read it.
         """
         manifest = str(row.digest)
-        blob = BlobRow(digest=row.digest, size=row.size, is_public=is_public, stored_at=now)
         named = [(manifest, str(item.digest), item.size, item.media_type) for item in references]
         async with self._database.transaction() as connection:
             await record_blob(connection, blob, repository)

@@ -82,4 +82,45 @@ _FIRST_TABLES = (
 
 _AGES_OF_DOCUMENTS = ("CREATE INDEX documents_by_age ON documents (checked_at)",)
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _AGES_OF_DOCUMENTS)
+# How much a blob was used, and so when it goes: `rank` is for eviction, see store/usage. A blob `is_leaving` from
+# before its file is removed until its row goes: a row that promises nothing. A file takes blocks of 4 KiB.
+_BOUNDS = (
+    "ALTER TABLE blobs ADD COLUMN used_at REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE blobs ADD COLUMN uses INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE blobs ADD COLUMN rank REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE blobs ADD COLUMN is_leaving INTEGER NOT NULL DEFAULT 0",
+    "UPDATE blobs SET used_at = stored_at",
+    "CREATE INDEX blobs_by_rank ON blobs (rank, digest)",
+    "CREATE INDEX blobs_leaving ON blobs (digest) WHERE is_leaving = 1",
+    "CREATE INDEX links_by_digest ON links (digest, repository)",
+    # One row: what the blobs take on disk, and the rank of what was evicted last.
+    """
+    CREATE TABLE space (
+        id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+        cached_bytes INTEGER NOT NULL,
+        level REAL NOT NULL
+    )
+    """,
+    "INSERT INTO space SELECT 1, coalesce(sum((size + 4095) / 4096 * 4096), 0), 0 FROM blobs",
+    """
+    CREATE TRIGGER blob_added AFTER INSERT ON blobs BEGIN
+        UPDATE space SET cached_bytes = cached_bytes + (new.size + 4095) / 4096 * 4096;
+    END
+    """,
+    """
+    CREATE TRIGGER blob_removed AFTER DELETE ON blobs BEGIN
+        UPDATE space SET cached_bytes = cached_bytes - (old.size + 4095) / 4096 * 4096;
+    END
+    """,
+    # No tag: the whole repository.
+    """
+    CREATE TABLE pins (
+        repository TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        pinned_at REAL NOT NULL,
+        PRIMARY KEY (repository, tag)
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _AGES_OF_DOCUMENTS, _BOUNDS)

@@ -9,6 +9,7 @@ Invariant 4 lives here: `servable` is how far a reader may go before the digest 
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -160,6 +161,8 @@ def _open_data(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except PermissionError:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # verified and about to be a blob: nobody writes it
+    with contextlib.suppress(BlockingIOError):  # as a reader of the blob that it becomes: it is not evicted meanwhile
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -210,9 +213,30 @@ class Spools:
         stems = {path.with_suffix("") for path in self._layout.spools.iterdir()}
         return sum(_last_written(stem) < oldest and _remove_unless_led(stem) for stem in stems)
 
+    def abandon(self, need: int, idle_seconds: float) -> int:
+        """*Blocking.* Remove spools that nobody leads and nobody wrote to for so long, until `need` bytes are free.
+
+        Those that wait longest go first. Returns how many bytes that brought.
+        """
+        freed, newest = 0, self._clock.now() - idle_seconds
+        stems = {path.with_suffix("") for path in self._layout.spools.glob("*.data")}
+        for last_written, stem in sorted((_last_written(stem), stem) for stem in stems):
+            if freed >= need or last_written > newest:
+                break
+            taken = _taken_bytes(stem)
+            freed += taken if _remove_unless_led(stem) else 0
+        return freed
+
+
+def _taken_bytes(stem: Path) -> int:
+    try:
+        return stem.with_suffix(".data").stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
 
 def _files_of(stem: Path) -> list[Path]:
-    return [stem.with_suffix(suffix) for suffix in (".data", ".distrusted", ".record")]
+    return [stem.with_suffix(suffix) for suffix in (".data", ".distrusted", ".reserved", ".record")]
 
 
 def _last_written(stem: Path) -> float:

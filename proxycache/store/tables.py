@@ -10,6 +10,7 @@ from proxycache.store.manifests import Manifests
 from proxycache.store.negatives import Negatives
 from proxycache.store.repositories import Repositories
 from proxycache.store.tags import Tags
+from proxycache.store.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Tables:
     negatives: Negatives
     repositories: Repositories
     tags: Tags
+    usage: Usage
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -33,4 +35,5 @@ class Tables:
             negatives=Negatives(database),
             repositories=Repositories(database),
             tags=Tags(database),
+            usage=Usage(database),
         )

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
+from proxycache.oci.digest import Digest
 from proxycache.oci.errors import UpstreamFailed
 
 MOST_BYTES = 32 * 1024 * 1024
@@ -35,6 +36,7 @@ class ReadyAnswer:
     kind: str
     generation: int
     fresh_until: float
+    digest: Digest
 
     @property
     def cost(self) -> int:

@@ -85,6 +85,7 @@ class Edge:
         services.metrics.requests.begin()
         answer = self._find_remembered(request, services)
         if answer is not None:
+            services.note_use(answer.digest)
             self._note(request, started_at, (answer.kind, answer.status, len(answer.body), "hit"))
             return ReadyResponse(answer)
         self._in_flight += 1

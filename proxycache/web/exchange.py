@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs, web
 
 from proxycache.observe.metrics import Metrics
+from proxycache.oci.digest import Digest
 from proxycache.registry.access import Access, Caller, Route
 from proxycache.registry.list_referrers import ReferrerLister
 from proxycache.registry.list_repositories import RepositoryLister
@@ -32,6 +33,7 @@ class Services:
     repositories: RepositoryLister
     metrics: Metrics
     memory: AnswerMemory
+    note_use: Callable[[Digest], None]
     generation: Callable[[], int]
     is_ready: Callable[[], bool]
     now: Callable[[], float]

@@ -40,6 +40,7 @@ async def get_manifest(exchange: Exchange) -> web.StreamResponse:
         kind="manifest",
         generation=generation,
         fresh_until=manifest.fresh_until,
+        digest=manifest.digest,
     )
     if source.is_public and manifest.cache == "hit" and not manifest.stale_because:
         services.memory.remember(exchange.memory_key, answer)
@@ -98,6 +99,7 @@ def _ready_blob(
         kind="blob",
         generation=generation,
         fresh_until=math.inf,
+        digest=parse_digest(exchange.endpoint.rest),
     )
     if source.is_public and exchange.cache == "hit":
         exchange.services.memory.remember(exchange.memory_key, answer)

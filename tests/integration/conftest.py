@@ -8,6 +8,7 @@ from blockbuster import BlockBuster
 
 from proxycache.config.model import ConfiguredUpstream, ServerSettings, Settings
 from proxycache.observe.settings import LogSettings
+from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.store.settings import StorageSettings
 from proxycache.upstream.settings import UpstreamSettings
@@ -18,6 +19,7 @@ from tests.integration.harness import Cache, start_cache
 StartCache = Callable[..., Awaitable[Cache]]
 
 _FRESHNESS = ("fresh_for", "max_stale", "negative_for", "tag_rules")
+_RULES = ("allow", "deny")
 # The hot path's microsecond calls (STYLE 3.5), and what runs once at the start.
 _MAY_BLOCK = {
     "store/blobs.py": {"size"},
@@ -74,13 +76,14 @@ async def start(
     started: list[Cache] = []
 
     async def start(*, offline: bool = False, **changes: object) -> Cache:
+        bounds = {key: changes.pop(key) for key in ("max_size", "min_free") if key in changes}
         upstreams = {
             "docker.io": _configure("docker.io", upstream.url, changes),
             "ghcr.io": _configure("ghcr.io", other_upstream.url, {}),
         }
         settings = Settings(
             server=ServerSettings(offline=offline),
-            storage=StorageSettings(directory=tmp_path / "data"),
+            storage=StorageSettings(directory=tmp_path / "data", **bounds),
             upstreams=upstreams,
             log=LogSettings(level="error"),
         )
@@ -105,9 +108,11 @@ async def workers(start: StartCache) -> tuple[Cache, Cache]:
 
 def _configure(name: str, url: str, changes: dict[str, object]) -> ConfiguredUpstream:
     freshness = {key: value for key, value in changes.items() if key in _FRESHNESS}
-    client = {key: value for key, value in changes.items() if key not in _FRESHNESS}
+    rules = {key: value for key, value in changes.items() if key in _RULES}
+    client = {key: value for key, value in changes.items() if key not in (*_FRESHNESS, *_RULES)}
     return ConfiguredUpstream(
         client=UpstreamSettings(**{"name": name, "url": url, **client}),
         freshness=FreshnessSettings(**freshness),
+        rules=RuleSettings(**rules),
         is_default=name == "docker.io",
     )

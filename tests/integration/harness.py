@@ -19,6 +19,7 @@ from proxycache.clock import Clock
 from proxycache.config.model import Address, Settings
 from proxycache.events import Event, FillEnded
 from proxycache.observe.access_log import AccessLog
+from proxycache.policy.admission import RuleSettings
 from proxycache.server.listeners import open_listeners, start_sites
 from proxycache.web.edge import Edge
 
@@ -144,8 +145,12 @@ class Cache(Client):
         algorithm, _, encoded = digest.partition(":")
         return self.parts.layout.blobs.joinpath(algorithm, encoded[:2], encoded).exists()
 
-    def reload(self) -> None:
-        """Build the jobs anew, as after SIGHUP."""
+    def reload(self, rules: RuleSettings | None = None) -> None:
+        """Build the jobs anew, as after SIGHUP; `rules` are docker.io's from now on."""
+        if rules is not None:
+            upstreams = dict(self._settings.upstreams)
+            upstreams["docker.io"] = replace(upstreams["docker.io"], rules=rules)
+            self._settings = replace(self._settings, upstreams=upstreams)
         self.edge.services = build_services(self._settings, self.parts)
 
     async def stop(self) -> None:

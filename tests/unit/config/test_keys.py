@@ -3,13 +3,25 @@ import dataclasses
 import pytest
 
 from proxycache.config.errors import ConfigError
-from proxycache.config.keys import CLIENT_KEYS, FRESHNESS_KEYS, SECTIONS, effective_values, find_kind, format_key
+from proxycache.config.keys import (
+    CLIENT_KEYS,
+    FRESHNESS_KEYS,
+    RULE_KEYS,
+    SECTIONS,
+    effective_values,
+    find_kind,
+    format_key,
+)
 from proxycache.config.model import Settings
+from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.upstream.settings import UpstreamSettings
 
 
-@pytest.mark.parametrize(("settings", "keys"), [(UpstreamSettings, CLIENT_KEYS), (FreshnessSettings, FRESHNESS_KEYS)])
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [(UpstreamSettings, CLIENT_KEYS), (FreshnessSettings, FRESHNESS_KEYS), (RuleSettings, RULE_KEYS)],
+)
 def test_every_field_of_an_upstream_has_its_key(settings, keys):
     assert {field.name for field in dataclasses.fields(settings)} - {"name"} == set(keys)
 

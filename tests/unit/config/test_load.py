@@ -87,6 +87,8 @@ def test_a_password_comes_from_the_environment_and_shows_itself_to_nobody(load):
          'goes together with password_file (or a password by environment)'),
         ('[upstreams."docker.io"]\npassword = "x"', '2: upstreams."docker.io".password: '
          'a password comes from password_file or the environment'),
+        ('[upstreams."docker.io"]\ndeny = ["library/Evil"]', '2: upstreams."docker.io".deny = ["library/Evil"]: '
+         "'library/Evil' is no pattern of repositories such as \"library/*\" or \"org/**\""),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_in_one_line_with_its_place(refusal, text, reason):
@@ -154,10 +156,11 @@ def test_content_of_root_lies_below_var_and_of_a_user_at_home(load):
 
 def test_a_reload_changes_upstreams_and_names_what_waits_for_a_restart(load):
     before = load("[server]\nworkers = 1")
-    fresh = load('[server]\nworkers = 2\n[upstreams."docker.io"]\nfresh_for = "1h"')
+    fresh = load('[server]\nworkers = 2\n[upstreams."docker.io"]\nfresh_for = "1h"\ndeny = ["library/evil*"]')
 
     after = before.reloaded(fresh)
 
     assert after.settings.server.workers == 1
     assert after.settings.upstreams["docker.io"].freshness.fresh_for == 3600.0
+    assert after.settings.upstreams["docker.io"].rules.deny == ("library/evil*",)
     assert before.waiting_for_restart(fresh) == ["server.workers"]

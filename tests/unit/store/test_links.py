@@ -19,8 +19,8 @@ async def test_nothing_is_linked_at_first(links: Links) -> None:
 
 
 async def test_link_is_for_its_repository_only(links: Links) -> None:
-    await links.record(DIGEST, 7, repository=NAME, is_public=False, now=1.0)
-    await links.record(OTHER, 7, repository=NAME, is_public=False, now=1.0)
+    await links.record(BlobRow(digest=DIGEST, size=7, is_public=False, stored_at=1.0), repository=NAME)
+    await links.record(BlobRow(digest=OTHER, size=7, is_public=False, stored_at=1.0), repository=NAME)
 
     assert await links.has(NAME, DIGEST)
     assert await links.has(NAME, OTHER)
@@ -28,7 +28,7 @@ async def test_link_is_for_its_repository_only(links: Links) -> None:
 
 
 async def test_recorded_blob_is_known_and_linked(links: Links) -> None:
-    await links.record(DIGEST, 7, repository=NAME, is_public=False, now=1.0)
+    await links.record(BlobRow(digest=DIGEST, size=7, is_public=False, stored_at=1.0), repository=NAME)
 
     assert await links.find(DIGEST) == BlobRow(digest=DIGEST, size=7, is_public=False, stored_at=1.0)
     assert await links.has(NAME, DIGEST)
@@ -36,8 +36,8 @@ async def test_recorded_blob_is_known_and_linked(links: Links) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(False, True), (True, False), (True, True)])
 async def test_blob_that_was_public_once_stays_public(links: Links, *, first: bool, second: bool) -> None:
-    await links.record(DIGEST, 7, repository=NAME, is_public=first, now=1.0)
-    await links.record(DIGEST, 7, repository="ghcr.io/org/app", is_public=second, now=2.0)
+    await links.record(BlobRow(digest=DIGEST, size=7, is_public=first, stored_at=1.0), repository=NAME)
+    await links.record(BlobRow(digest=DIGEST, size=7, is_public=second, stored_at=2.0), repository="ghcr.io/org/app")
 
     assert await links.find(DIGEST) == BlobRow(digest=DIGEST, size=7, is_public=True, stored_at=1.0)
     assert await links.has("ghcr.io/org/app", DIGEST)

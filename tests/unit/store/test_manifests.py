@@ -18,7 +18,9 @@ def manifests(database: Database) -> Manifests:
 
 
 async def record(manifests: Manifests, row: ManifestRow, *references: Descriptor, name: str = NAME) -> None:
-    await manifests.record(row, references, repository=name, is_public=False, now=1.0)
+    await manifests.record(
+        row, references, BlobRow(digest=row.digest, size=row.size, is_public=False, stored_at=1.0), repository=name
+    )
 
 
 def signature(number: int, subject: Digest) -> ManifestRow:

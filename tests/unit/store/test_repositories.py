@@ -2,7 +2,7 @@ import pytest
 
 from proxycache.oci.digest import digest_of
 from proxycache.store.database import Database
-from proxycache.store.links import Links
+from proxycache.store.links import BlobRow, Links
 from proxycache.store.repositories import Repositories, Visibility
 from proxycache.store.tags import TagRow, Tags
 
@@ -32,7 +32,8 @@ async def named(database: Database) -> list[str]:
     """Repositories with links, with a tag, and with both; and one that was only asked about."""
     for name in ("quay.io/org/app", "docker.io/library/alpine"):
         for digest in (DIGEST, digest_of(b"other")):
-            await Links(database).record(digest, 7, repository=name, is_public=True, now=1.0)
+            blob = BlobRow(digest=digest, size=7, is_public=True, stored_at=1.0)
+            await Links(database).record(blob, repository=name)
     for name in ("docker.io/library/alpine", "ghcr.io/org/app"):
         row = TagRow(repository=name, tag="1", digest=DIGEST, media_type="type", size=7, checked_at=1.0)
         await Tags(database).record(row)

@@ -2,6 +2,7 @@ from dataclasses import fields
 
 from proxycache.oci.digest import digest_of
 from proxycache.store.database import Database
+from proxycache.store.links import BlobRow
 from proxycache.store.tables import Tables
 
 
@@ -9,7 +10,9 @@ async def test_all_tables_stand_on_one_database(database: Database) -> None:
     tables = Tables.of(database)
     digest = digest_of(b"layer")
 
-    await tables.links.record(digest, 5, repository="docker.io/library/alpine", is_public=True, now=1.0)
+    await tables.links.record(
+        BlobRow(digest=digest, size=5, is_public=True, stored_at=1.0), repository="docker.io/library/alpine"
+    )
 
     assert await Tables.of(database).links.has("docker.io/library/alpine", digest)
     assert await tables.repositories.list_names(n=10, last=None) == ["docker.io/library/alpine"]

@@ -4,10 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from proxycache.oci.digest import Digest
 from proxycache.oci.errors import UpstreamFailed
 from proxycache.web.answers import AnswerMemory, ReadyAnswer, prepare_head
 
-ANSWER = ReadyAnswer(status=200, head=b"h", body=b"b", kind="blob", generation=1, fresh_until=100.0)
+ANSWER = ReadyAnswer(
+    status=200,
+    head=b"h",
+    body=b"b",
+    kind="blob",
+    generation=1,
+    fresh_until=100.0,
+    digest=Digest(algorithm="sha256", encoded="0" * 64),
+)
 
 
 def key(name: str) -> tuple[str, str, str]:

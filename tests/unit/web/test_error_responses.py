@@ -59,6 +59,7 @@ ERRORS: list[ProxycacheError] = [
     store_errors.StoreUnusable(PATH, "why"),
     store_errors.StoreBusy(PATH),
     store_errors.BlobCorrupt(DIGEST),
+    store_errors.StoreFull(DIGEST, 5),
 ]
 
 

@@ -1,0 +1,126 @@
+"""Room for what is about to be written: reserved first, made by eviction where it lacks (DESIGN, "Evict").
+
+One process at a time counts, evicts and reserves, under a lease; what it promised is then a file that all see. What
+cannot be reserved is not kept: it passes through, which is never an error to a puller.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from proxycache.clock import Clock
+from proxycache.events import BlobsEvicted, Events
+from proxycache.oci.digest import Digest
+from proxycache.policy.eviction import MANIFEST_WORTH
+from proxycache.registry.note_use import Uses
+from proxycache.store.blobs import BlobStore
+from proxycache.store.errors import StoreError, StoreFull
+from proxycache.store.leases import Leases
+from proxycache.store.space import LEASE, Space
+from proxycache.store.spool import Spools
+from proxycache.store.usage import Candidate, Usage
+from proxycache.tasks import run_to_end
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 256
+_IDLE_SECONDS = 60.0
+_FUTILE_SECONDS = 1.0
+_FIRST = (float("-inf"), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomServices:
+    """What making room needs."""
+
+    space: Space
+    usage: Usage
+    blobs: BlobStore
+    spools: Spools
+    leases: Leases
+    uses: Uses
+    events: Events
+    clock: Clock
+
+
+class RoomMaker:
+    """Reserves room, and evicts for it."""
+
+    def __init__(self, services: RoomServices) -> None:
+        self._services = services
+        self._futile_until = 0.0
+
+    def fits(self, size: int) -> bool:
+        """Tell whether a blob of `size` bytes could be kept if there were nothing else."""
+        return self._services.space.fits(size)
+
+    async def reserve(self, digest: Digest, size: int) -> None:
+        """Keep room for the `size` bytes of `digest` until `release`; raises StoreFull where there is none to be had.
+
+        What a spool of it has on disk is a part of them. Where the database cannot tell what there is, only the disk
+        itself is asked.
+        """
+        space = self._services.space
+        if not space.fits(size):
+            raise StoreFull(digest, size)
+        async with self._services.leases.claim(LEASE):
+            lacking = await self._lacking(digest, size)
+            if lacking > 0:
+                freed = await self._evict(lacking + space.headroom)
+                if freed < lacking and await self._lacking(digest, size) > 0:
+                    raise StoreFull(digest, size)
+            await run_to_end(space.reserve, digest, size)
+
+    async def release(self, digest: Digest) -> None:
+        """End what was reserved for `digest`: its row is there, or nothing comes."""
+        await run_to_end(self._services.space.release, digest)
+
+    async def work_ahead(self) -> None:
+        """Evict until there is some room for what comes next; raises StoreError."""
+        async with self._services.leases.claim(LEASE):
+            lacking = self._services.space.headroom - await self._available(None)
+            if lacking > 0:
+                await self._evict(lacking)
+
+    async def _lacking(self, digest: Digest, size: int) -> int:
+        needed = size - await run_to_end(self._services.space.allocated, digest)
+        return needed - await self._available(digest)
+
+    async def _available(self, besides: Digest | None) -> int:
+        try:
+            cached_bytes = await self._services.usage.cached_bytes()
+        except StoreError as error:
+            logger.warning("database in trouble", extra={"why": str(error)})
+            cached_bytes = 0
+        return await run_to_end(self._services.space.available, cached_bytes, besides)
+
+    async def _evict(self, need: int) -> int:
+        """Free `need` bytes or what there is to be freed: spools that nobody goes on with, then blobs by rank."""
+        services = self._services
+        if services.clock.monotonic() < self._futile_until:
+            return 0  # everything is pinned, or being read: do not look through all of it for each fill
+        freed = await run_to_end(services.spools.abandon, need, _IDLE_SECONDS)
+        after: tuple[float, str] | None = _FIRST
+        try:
+            await services.uses.write()
+            while freed < need and after is not None:
+                batch, after = await services.usage.mark_leaving(after, need=need - freed, most=_BATCH)
+                freed += await self._remove(batch)
+        except StoreError as error:
+            logger.warning("cannot evict", extra={"why": str(error)})
+        if freed < need:
+            self._futile_until = services.clock.monotonic() + _FUTILE_SECONDS
+        return freed
+
+    async def _remove(self, batch: list[Candidate]) -> int:
+        """Remove the files of marked blobs, then their rows; return how many bytes that freed."""
+        gone: list[Candidate] = []
+        stayed: list[Candidate] = []
+        for candidate in batch:
+            is_gone = await self._services.blobs.remove(candidate.digest)
+            (gone if is_gone else stayed).append(candidate)
+        ranks = [candidate.rank for candidate in gone if candidate.rank < MANIFEST_WORTH]
+        await self._services.usage.forget(gone, stayed, level=max(ranks, default=0.0))
+        freed = sum(candidate.size for candidate in gone)
+        if gone:
+            self._services.events.emit(BlobsEvicted(count=len(gone), size=freed))
+        return freed

@@ -1,0 +1,140 @@
+"""When blobs were last used, what they take on disk, and in which order they leave it.
+
+Rows before files on the way out (invariant 2): a blob is marked as leaving, then its file is removed, then its row. Who
+is killed in between has its marks found by the next. A blob that somebody reads stays, and so does a pinned one: that
+is decided in the transaction that marks, so that a pin which was acknowledged holds.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import aiosqlite
+
+from proxycache.oci.digest import Digest, parse_digest
+from proxycache.store.database import Database
+
+_CACHED_BYTES = "SELECT cached_bytes FROM space"
+_FIND_USE = """
+    SELECT size, uses, EXISTS (SELECT 1 FROM manifests WHERE manifests.digest = blobs.digest)
+    FROM blobs WHERE digest = ?
+"""
+_RECORD_USE = """
+    UPDATE blobs SET used_at = ?, uses = uses + 1, rank = (SELECT level FROM space) + ? WHERE digest = ?
+"""
+_LIST_LEAVING = "SELECT digest, size, rank FROM blobs WHERE is_leaving = 1 LIMIT ?"
+_LIST_NEXT = """
+    SELECT digest, size, rank FROM blobs WHERE (rank, digest) > (?, ?) AND is_leaving = 0
+    ORDER BY rank, digest LIMIT ?
+"""
+_PINNED = """
+    WITH RECURSIVE pinned (digest) AS (
+        SELECT tags.digest FROM pins JOIN tags ON tags.repository = pins.repository
+        WHERE pins.tag = '' OR pins.tag = tags.tag
+        UNION
+        SELECT links.digest FROM pins JOIN links ON links.repository = pins.repository WHERE pins.tag = ''
+        UNION
+        SELECT manifest_references.digest FROM pinned
+        JOIN manifest_references ON manifest_references.manifest = pinned.digest
+    )
+    SELECT digest FROM pinned
+"""
+_MARK = "UPDATE blobs SET is_leaving = 1 WHERE digest = ?"
+_STAY = "UPDATE blobs SET is_leaving = 0 WHERE digest = ?"
+_FORGET = "DELETE FROM blobs WHERE digest = ? AND is_leaving = 1"
+# What a manifest names stays known: its size, and where it came from.
+_FORGET_LINKS = """
+    DELETE FROM links WHERE digest = ?
+    AND NOT EXISTS (SELECT 1 FROM manifests WHERE manifests.digest = links.digest)
+"""
+_RAISE_LEVEL = "UPDATE space SET level = ? WHERE level < ?"
+_ADD_PIN = """
+    INSERT INTO pins (repository, tag, pinned_at) VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO NOTHING
+"""
+_REMOVE_PIN = "DELETE FROM pins WHERE repository = ? AND tag = ?"
+_LIST_PINS = "SELECT repository, tag FROM pins ORDER BY repository, tag"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A blob that may leave, of `size` bytes."""
+
+    digest: Digest
+    size: int
+    rank: float
+
+
+class Usage:
+    """The columns of `blobs` that say how it is used, and the tables `space` and `pins`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def cached_bytes(self) -> int:
+        """Return what all blobs take on disk, in bytes."""
+        rows = await self._database.fetch(_CACHED_BYTES)
+        count: int = rows[0][0]
+        return count
+
+    async def record_uses(
+        self, digests: Iterable[Digest], worth: Callable[[int, int, bool], float], *, now: float
+    ) -> None:
+        """Note one more use of each; `worth` tells from size, uses and "is a manifest" how far above the level."""
+        async with self._database.transaction() as connection:
+            for digest in map(str, digests):
+                for size, uses, is_manifest in await connection.execute_fetchall(_FIND_USE, (digest,)):
+                    gained = worth(size, uses + 1, bool(is_manifest))
+                    await connection.execute(_RECORD_USE, (now, gained, digest))
+
+    async def mark_leaving(
+        self, after: tuple[float, str], *, need: int, most: int
+    ) -> tuple[list[Candidate], tuple[float, str] | None]:
+        """Mark what is to be removed next, behind `after` in rank: enough for `need` bytes, `most` of them at most.
+
+        What somebody marked before and did not come to remove is among them. Also returns where to go on; None: these
+        were the last.
+        """
+        async with self._database.transaction() as connection:
+            left = await _candidates(connection, _LIST_LEAVING, (most,))
+            ranked = await _candidates(connection, _LIST_NEXT, (*after, most))
+            pinned = {digest for (digest,) in await connection.execute_fetchall(_PINNED)}
+            chosen = _enough([item for item in left + ranked if str(item.digest) not in pinned], need)
+            await connection.executemany(_MARK, [(str(item.digest),) for item in chosen])
+        return chosen, (ranked[-1].rank, str(ranked[-1].digest)) if ranked else None
+
+    async def forget(self, gone: Sequence[Candidate], stayed: Sequence[Candidate], *, level: float) -> None:
+        """Forget the rows of those whose files are gone, and unmark the others; the level rises to `level`."""
+        digests = [(str(item.digest),) for item in gone]
+        async with self._database.transaction() as connection:
+            await connection.executemany(_FORGET, digests)
+            await connection.executemany(_FORGET_LINKS, digests)
+            await connection.executemany(_STAY, [(str(item.digest),) for item in stayed])
+            await connection.execute(_RAISE_LEVEL, (level, level))
+
+    async def pin(self, name: str, tag: str, *, now: float) -> None:
+        """Never evict what `tag` of the repository `name` is made of; no tag: what the repository has."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_ADD_PIN, (name, tag, now))
+
+    async def unpin(self, name: str, tag: str) -> bool:
+        """Take a pin back; tell whether there was one."""
+        async with self._database.transaction() as connection:
+            return (await connection.execute(_REMOVE_PIN, (name, tag))).rowcount > 0
+
+    async def list_pins(self) -> list[tuple[str, str]]:
+        """Return each pin's repository and tag."""
+        return [(name, tag) for name, tag in await self._database.fetch(_LIST_PINS)]
+
+
+async def _candidates(connection: aiosqlite.Connection, sql: str, values: Sequence[object]) -> list[Candidate]:
+    rows = await connection.execute_fetchall(sql, values)
+    return [Candidate(digest=parse_digest(digest), size=size, rank=rank) for digest, size, rank in rows]
+
+
+def _enough(candidates: Sequence[Candidate], need: int) -> list[Candidate]:
+    chosen = []
+    for candidate in candidates:
+        if need <= 0:
+            break
+        chosen.append(candidate)
+        need -= candidate.size
+    return chosen

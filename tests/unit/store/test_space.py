@@ -1,0 +1,68 @@
+"""How much room there is, by what lies on the disk."""
+
+from pathlib import Path
+
+import pytest
+
+from proxycache.oci.digest import digest_of
+from proxycache.store.layout import Layout
+from proxycache.store.settings import StorageSettings
+from proxycache.store.space import Space
+
+DIGEST, OTHER = digest_of(b"a"), digest_of(b"b")
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "data")
+    layout.prepare()
+    return layout
+
+
+def space_of(layout: Layout, *, max_size: int = 100 * MIB, min_free: int = 0) -> Space:
+    return Space(layout, StorageSettings(directory=layout.directory, max_size=max_size, min_free=min_free))
+
+
+def test_cached_bytes_and_promises_leave_less(layout: Layout) -> None:
+    space = space_of(layout)
+    before = space.available(0, None)
+
+    space.reserve(DIGEST, 10 * MIB)
+
+    assert before <= 100 * MIB
+    assert space.available(20 * MIB, None) == before - 30 * MIB
+    assert space.available(20 * MIB, DIGEST) == before - 20 * MIB
+    space.release(DIGEST)
+    assert space.available(0, None) == before
+
+
+def test_what_a_spool_has_on_disk_counts_once(layout: Layout) -> None:
+    space = space_of(layout)
+    before = space.available(0, None)
+    layout.spool_data(DIGEST).write_bytes(b"x" * (4 * MIB))
+
+    space.reserve(DIGEST, 10 * MIB)
+
+    assert space.available(0, None) == before - 10 * MIB
+    assert space.available(0, DIGEST) == before - 4 * MIB
+    assert space.allocated(DIGEST) == 4 * MIB
+    assert space.allocated(OTHER) == 0
+
+
+def test_promises_alone_take_no_disk(layout: Layout) -> None:
+    space_of(layout).reserve(DIGEST, 50 * MIB)
+
+    assert layout.reservation(DIGEST).stat().st_blocks == 0
+
+
+def test_min_free_bounds_what_may_come(layout: Layout) -> None:
+    assert space_of(layout, min_free=2**60).available(0, None) < 0
+    assert space_of(layout, max_size=0, min_free=2**60).available(0, None) < 0
+
+
+def test_no_limit_fits_everything_but_a_budget_only_what_is_smaller(layout: Layout) -> None:
+    assert space_of(layout, max_size=0).fits(2**60)
+    assert space_of(layout, max_size=10).fits(10)
+    assert not space_of(layout, max_size=10).fits(11)
+    assert space_of(layout, max_size=100 * MIB).headroom == 5 * MIB

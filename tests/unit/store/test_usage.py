@@ -1,0 +1,117 @@
+"""The order in which blobs leave, and who stays."""
+
+import pytest
+
+from proxycache.oci.descriptor import Descriptor
+from proxycache.oci.digest import Digest, digest_of
+from proxycache.store.database import Database
+from proxycache.store.links import BlobRow
+from proxycache.store.manifests import ManifestRow
+from proxycache.store.tables import Tables
+from proxycache.store.tags import TagRow
+
+NAME = "docker.io/library/alpine"
+FIRST = (float("-inf"), "")
+
+
+@pytest.fixture
+def tables(database: Database) -> Tables:
+    return Tables.of(database)
+
+
+async def add(tables: Tables, name: str, *, worth: float, size: int = 4096) -> Digest:
+    digest = digest_of(name.encode())
+    row = BlobRow(digest=digest, size=size, is_public=True, stored_at=1.0, worth=worth)
+    await tables.links.record(row, repository=NAME)
+    return digest
+
+
+async def leaving(tables: Tables, need: int) -> list[Digest]:
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=need, most=100)
+    return [candidate.digest for candidate in chosen]
+
+
+async def test_what_blobs_take_is_counted_in_blocks(tables: Tables) -> None:
+    await add(tables, "a", worth=1.0, size=1)
+    await add(tables, "b", worth=1.0, size=4097)
+    await add(tables, "b", worth=1.0, size=4097)
+
+    assert await tables.usage.cached_bytes() == 3 * 4096
+
+
+async def test_the_lowest_rank_leaves_first_and_no_more_than_needed(tables: Tables) -> None:
+    await add(tables, "high", worth=3.0)
+    low, middle = await add(tables, "low", worth=1.0), await add(tables, "middle", worth=2.0)
+
+    assert await leaving(tables, 5000) == [low, middle]
+
+
+async def test_a_use_lifts_a_blob_above_the_level(tables: Tables) -> None:
+    used, unused = await add(tables, "used", worth=1.0), await add(tables, "unused", worth=2.0)
+
+    await tables.usage.record_uses([used], lambda _size, uses, _is_manifest: float(uses), now=5.0)
+
+    assert await leaving(tables, 8192) == [used, unused]  # two uses: rank 2.0, its digest decides
+    await tables.usage.record_uses([used], lambda _size, uses, _is_manifest: float(uses), now=6.0)
+    assert await leaving(tables, 1) in ([used], [unused])
+
+
+async def test_forgetting_gives_the_room_back_and_raises_the_level(tables: Tables) -> None:
+    gone = await add(tables, "gone", worth=7.0)
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=1, most=10)
+
+    await tables.usage.forget(chosen, [], level=7.0)
+
+    assert await tables.usage.cached_bytes() == 0
+    assert not await tables.links.has(NAME, gone)
+    later = await add(tables, "later", worth=1.0)
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=1, most=10)
+    assert [(item.digest, item.rank) for item in chosen] == [(later, 8.0)]
+
+
+async def test_what_was_marked_by_somebody_who_died_leaves_first(tables: Tables) -> None:
+    marked = await add(tables, "marked", worth=1.0)
+    await leaving(tables, 1)
+    await add(tables, "other", worth=0.5)
+
+    assert await leaving(tables, 1) == [marked]
+
+
+async def test_what_is_read_stays_and_may_be_stored_again_while_it_leaves(tables: Tables) -> None:
+    await add(tables, "read", worth=1.0)
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=1, most=10)
+
+    await add(tables, "read", worth=1.0)
+    await tables.usage.forget(chosen, [], level=1.0)
+
+    assert await tables.usage.cached_bytes() == 4096
+
+
+async def test_a_pinned_tag_keeps_all_that_it_is_made_of(tables: Tables) -> None:
+    layer, other = await add(tables, "layer", worth=1.0), await add(tables, "other", worth=2.0)
+    manifest = digest_of(b"manifest")
+    row = ManifestRow(digest=manifest, media_type="m", size=8)
+    blob = BlobRow(digest=manifest, size=8, is_public=True, stored_at=1.0, worth=0.1)
+    await tables.manifests.record(
+        row, [Descriptor(media_type="l", digest=layer, size=4096)], blob, repository="docker.io/library/pinned"
+    )
+    await tables.tags.record(
+        TagRow(repository="docker.io/library/pinned", tag="1", digest=manifest, media_type="m", size=8, checked_at=1.0)
+    )
+
+    await tables.usage.pin("docker.io/library/pinned", "1", now=1.0)
+
+    assert await leaving(tables, 100_000) == [other]
+    assert await tables.usage.unpin("docker.io/library/pinned", "1")
+    assert set(await leaving(tables, 100_000)) == {other, layer, manifest}
+
+
+async def test_where_to_go_on_is_told_even_if_all_of_a_batch_is_pinned(tables: Tables) -> None:
+    await add(tables, "a", worth=1.0)
+    await tables.usage.pin(NAME, "", now=1.0)
+
+    chosen, after = await tables.usage.mark_leaving(FIRST, need=1, most=1)
+    assert (chosen, after is None) == ([], False)
+    assert after is not None
+    assert await tables.usage.mark_leaving(after, need=1, most=1) == ([], None)
+    assert await tables.usage.list_pins() == [(NAME, "")]
