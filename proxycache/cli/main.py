@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from proxycache.cli.pin import pin, unpin
 from proxycache.cli.serve import serve
 from proxycache.cli.show_config import show_config
+from proxycache.cli.usage import usage
 from proxycache.oci.errors import ProxycacheError
 
 app = typer.Typer(
@@ -18,6 +20,9 @@ app = typer.Typer(
 )
 app.command("serve")(serve)
 app.command("config")(show_config)
+app.command("pin")(pin)
+app.command("unpin")(unpin)
+app.command("usage")(usage)
 
 
 def main() -> None:

@@ -51,6 +51,14 @@ _ADD_PIN = """
     INSERT INTO pins (repository, tag, pinned_at) VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO NOTHING
 """
 _REMOVE_PIN = "DELETE FROM pins WHERE repository = ? AND tag = ?"
+_LIST_REPOSITORIES = """
+    SELECT links.repository, count(*), sum(blobs.size), sum(
+        CASE WHEN (SELECT count(*) FROM links AS others WHERE others.digest = links.digest) > 1
+        THEN blobs.size ELSE 0 END
+    )
+    FROM links JOIN blobs ON blobs.digest = links.digest GROUP BY links.repository ORDER BY links.repository
+"""
+_LIST_LOWEST = "SELECT digest, size, used_at, uses FROM blobs WHERE is_leaving = 0 ORDER BY rank, digest LIMIT ?"
 _LIST_PINS = "SELECT repository, tag FROM pins ORDER BY repository, tag"
 
 
@@ -61,6 +69,26 @@ class Candidate:
     digest: Digest
     size: int
     rank: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryUse:
+    """What a repository may serve and is here, in bytes; `shared_bytes` of them another repository serves as well."""
+
+    name: str
+    blobs: int
+    size: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextToGo:
+    """A blob of those that are worth least."""
+
+    digest: str
+    size: int
+    used_at: float
+    uses: int
 
 
 class Usage:
@@ -119,6 +147,18 @@ class Usage:
         """Take a pin back; tell whether there was one."""
         async with self._database.transaction() as connection:
             return (await connection.execute(_REMOVE_PIN, (name, tag))).rowcount > 0
+
+    async def list_repositories(self) -> list[RepositoryUse]:
+        """Return what each repository has here."""
+        rows = await self._database.fetch(_LIST_REPOSITORIES)
+        return [
+            RepositoryUse(name=name, blobs=count, size=size, shared_bytes=shared) for name, count, size, shared in rows
+        ]
+
+    async def list_next(self, count: int) -> list[NextToGo]:
+        """Return what is worth least, pinned or not."""
+        rows = await self._database.fetch(_LIST_LOWEST, (count,))
+        return [NextToGo(digest=row[0], size=row[1], used_at=row[2], uses=row[3]) for row in rows]
 
     async def list_pins(self) -> list[tuple[str, str]]:
         """Return each pin's repository and tag."""

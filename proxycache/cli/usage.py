@@ -1,0 +1,81 @@
+"""`proxycache usage`: what takes the room, what is pinned, and what goes next."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from proxycache.cli.opened_store import load, with_tables
+from proxycache.cli.options import ConfigOption, DirectoryOption
+from proxycache.store.tables import Tables
+from proxycache.store.usage import NextToGo, RepositoryUse
+
+_NEXT = 10
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Overview:
+    max_size: int
+    cached_bytes: int
+    repositories: list[RepositoryUse]
+    pins: list[tuple[str, str]]
+    next: list[NextToGo]
+
+
+def usage(
+    *,
+    config: ConfigOption = None,
+    directory: DirectoryOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes are in bytes.")] = False,
+) -> None:
+    """Print what takes the room: by repository, with what it shares, and what goes next."""
+    settings = load(config, directory)
+
+    async def look(tables: Tables) -> _Overview:
+        return _Overview(
+            max_size=settings.storage.max_size,
+            cached_bytes=await tables.usage.cached_bytes(),
+            repositories=await tables.usage.list_repositories(),
+            pins=await tables.usage.list_pins(),
+            next=await tables.usage.list_next(_NEXT),
+        )
+
+    overview = with_tables(settings, look)
+    typer.echo(json.dumps(asdict(overview), indent=2) if as_json else "\n".join(_render(overview)))
+
+
+def _render(overview: _Overview) -> Iterator[str]:
+    limit = f"of {_format(overview.max_size)}" if overview.max_size else "without a limit"
+    yield f"blobs take {_format(overview.cached_bytes)} {limit}"
+    for name, repositories in _by_upstream(overview.repositories).items():
+        yield f"\n{name}"
+        for use in repositories:
+            shared = f", {_format(use.shared_bytes)} of them shared" if use.shared_bytes else ""
+            yield f"  {use.name}: {use.blobs} blobs, {_format(use.size)}{shared}"
+    if overview.pins:
+        yield "\npinned"
+        for name, tag in overview.pins:
+            yield f"  {name}{f':{tag}' if tag else ''}"
+    if overview.next:
+        yield "\nnext to go"
+        for blob in overview.next:
+            yield f"  {blob.digest}: {_format(blob.size)}, used {blob.uses} times"
+
+
+def _by_upstream(repositories: list[RepositoryUse]) -> dict[str, list[RepositoryUse]]:
+    found: dict[str, list[RepositoryUse]] = {}
+    for use in repositories:
+        found.setdefault(use.name.partition("/")[0], []).append(use)
+    return found
+
+
+def _format(size: int) -> str:
+    amount = float(size)
+    for unit in _UNITS[:-1]:
+        if amount < 1024:
+            return f"{amount:.4g} {unit}"
+        amount /= 1024
+    return f"{amount:.4g} {_UNITS[-1]}"
