@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from proxycache.cli.pin import pin, unpin
+from proxycache.cli.purge import purge
 from proxycache.cli.serve import serve
 from proxycache.cli.show_config import show_config
 from proxycache.cli.usage import usage
@@ -22,6 +23,7 @@ app.command("serve")(serve)
 app.command("config")(show_config)
 app.command("pin")(pin)
 app.command("unpin")(unpin)
+app.command("purge")(purge)
 app.command("usage")(usage)
 
 

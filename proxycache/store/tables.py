@@ -8,6 +8,7 @@ from proxycache.store.documents import Documents
 from proxycache.store.links import Links
 from proxycache.store.manifests import Manifests
 from proxycache.store.negatives import Negatives
+from proxycache.store.purge import Purge
 from proxycache.store.repositories import Repositories
 from proxycache.store.tags import Tags
 from proxycache.store.usage import Usage
@@ -21,6 +22,7 @@ class Tables:
     links: Links
     manifests: Manifests
     negatives: Negatives
+    purge: Purge
     repositories: Repositories
     tags: Tags
     usage: Usage
@@ -33,6 +35,7 @@ class Tables:
             links=Links(database),
             manifests=Manifests(database),
             negatives=Negatives(database),
+            purge=Purge(database),
             repositories=Repositories(database),
             tags=Tags(database),
             usage=Usage(database),

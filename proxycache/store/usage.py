@@ -26,7 +26,7 @@ _LIST_NEXT = """
     SELECT digest, size, rank FROM blobs WHERE (rank, digest) > (?, ?) AND is_leaving = 0
     ORDER BY rank, digest LIMIT ?
 """
-_PINNED = """
+PINNED = """
     WITH RECURSIVE pinned (digest) AS (
         SELECT tags.digest FROM pins JOIN tags ON tags.repository = pins.repository
         WHERE pins.tag = '' OR pins.tag = tags.tag
@@ -38,7 +38,7 @@ _PINNED = """
     )
     SELECT digest FROM pinned
 """
-_MARK = "UPDATE blobs SET is_leaving = 1 WHERE digest = ?"
+MARK = "UPDATE blobs SET is_leaving = 1 WHERE digest = ?"
 _STAY = "UPDATE blobs SET is_leaving = 0 WHERE digest = ?"
 _FORGET = "DELETE FROM blobs WHERE digest = ? AND is_leaving = 1"
 # What a manifest names stays known: its size, and where it came from.
@@ -124,9 +124,9 @@ class Usage:
         async with self._database.transaction() as connection:
             left = await _candidates(connection, _LIST_LEAVING, (most,))
             ranked = await _candidates(connection, _LIST_NEXT, (*after, most))
-            pinned = {digest for (digest,) in await connection.execute_fetchall(_PINNED)}
+            pinned = {digest for (digest,) in await connection.execute_fetchall(PINNED)}
             chosen = _enough([item for item in left + ranked if str(item.digest) not in pinned], need)
-            await connection.executemany(_MARK, [(str(item.digest),) for item in chosen])
+            await connection.executemany(MARK, [(str(item.digest),) for item in chosen])
         return chosen, (ranked[-1].rank, str(ranked[-1].digest)) if ranked else None
 
     async def forget(self, gone: Sequence[Candidate], stayed: Sequence[Candidate], *, level: float) -> None:

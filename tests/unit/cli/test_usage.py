@@ -75,3 +75,12 @@ def test_a_directory_without_a_cache_is_refused_and_left_alone(tmp_path: Path) -
 
     assert "no cache is there" in str(result.exception)
     assert not (tmp_path / "none").exists()
+
+
+def test_purge_tells_what_it_does(directory: Path) -> None:
+    would = run(directory, "purge", "alpine", "--dry-run")
+    assert (would.exit_code, would.stdout) == (0, "would purge 1 blobs, 8192 bytes\n")
+
+    assert run(directory, "purge", "alpine").stdout == "purged 1 blobs, 8192 bytes\n"
+
+    assert json.loads(run(directory, "usage", "--json").stdout)["cached_bytes"] == 8192
