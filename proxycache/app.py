@@ -32,6 +32,7 @@ from proxycache.registry.list_repositories import RepositoryLister
 from proxycache.registry.list_tags import TagLister
 from proxycache.registry.make_room import RoomMaker, RoomServices
 from proxycache.registry.note_use import Uses
+from proxycache.registry.pace import Pace
 from proxycache.registry.presence import Presence
 from proxycache.registry.pull_blob import BlobPuller
 from proxycache.registry.pull_manifest import ManifestPuller
@@ -44,6 +45,7 @@ from proxycache.store.database import Database
 from proxycache.store.errors import StoreError
 from proxycache.store.layout import Layout
 from proxycache.store.leases import Leases
+from proxycache.store.line import Lines
 from proxycache.store.pump import Pumps
 from proxycache.store.space import Space
 from proxycache.store.spool import Spools
@@ -75,6 +77,7 @@ class Parts:
     clock: Clock
     fill_services: FillServices
     leases: Leases
+    lines: Lines
     uses: Uses
     clients: list[UpstreamClient]
     via: str
@@ -122,6 +125,7 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
             tasks=tasks,
         ),
         leases=leases,
+        lines=Lines(layout, clock),
         uses=uses,
         clients=[],
         via=_instance_name(layout),
@@ -134,6 +138,7 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         for client in parts.clients:
             await client.close()
         await database.close()
+        parts.lines.close()
         metrics.close()
 
 
@@ -233,11 +238,16 @@ def _build_upstream(name: str, settings: Settings, parts: Parts) -> Upstream:
         client = UpstreamClient(configured.client, events=parts.events, clock=parts.clock, via=parts.via)
     except ValueError as error:  # a file that could be read when the configuration was loaded
         raise ConfigError(f"upstream {name}", str(error)) from error
+    bandwidth = configured.client.bandwidth
+    pace = None
+    if bandwidth.is_limited:
+        pace = Pace(bandwidth=bandwidth, line=parts.lines.of(name), clock=parts.clock)
     return Upstream(
         client=client,
         freshness=configured.freshness,
         rules=configured.rules,
         is_offline=settings.server.offline,
+        pace=pace,
     )
 
 

@@ -15,6 +15,10 @@ class Clock(Protocol):
         """Return seconds that never go back, the same for all processes of this boot."""
         ...
 
+    def local_hour(self) -> int:
+        """Return the hour of the local day, 0 to 23."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -26,3 +30,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return CLOCK_MONOTONIC, which all processes of one boot share."""
         return time.monotonic()
+
+    def local_hour(self) -> int:
+        """Return the hour of the local day, 0 to 23."""
+        return time.localtime().tm_hour

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from proxycache.config.errors import ConfigError, nearest
 from proxycache.config.kinds import (
     ADDRESSES,
+    BANDWIDTH,
     BOOLEAN,
     COUNT,
     DIRECTORY,
@@ -45,6 +46,7 @@ CLIENT_KEYS: Mapping[str, Kind] = {
     "connect_timeout": DURATION,
     "answer_within": DURATION,
     "stall_timeout": DURATION,
+    "bandwidth": BANDWIDTH,
 }
 FRESHNESS_KEYS: Mapping[str, Kind] = {
     "fresh_for": DURATION,

@@ -3,6 +3,7 @@
 A reader raises ValueError with the reason alone; who calls it knows the key and the place.
 """
 
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from proxycache.config.model import parse_address
-from proxycache.config.units import format_duration, format_size, parse_duration, parse_size
+from proxycache.config.units import (
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
+from proxycache.policy.bandwidth import ALL_HOURS, Bandwidth, RateRule
 from proxycache.policy.freshness import TagRule
 from proxycache.upstream.settings import Secret
 
@@ -67,6 +76,36 @@ def _read_tag_rule(raw: object) -> TagRule:
     return TagRule(match=_read_text(raw["match"]), fresh_for=parse_duration(_read_text(raw["fresh_for"])))
 
 
+def _read_bandwidth(raw: object) -> Bandwidth:
+    if isinstance(raw, str):
+        rate = parse_rate(raw)
+        return Bandwidth(rules=(RateRule(rate=rate),) if rate else ())
+    if not isinstance(raw, list):
+        raise ValueError('must be a rate such as "20MB/s", or a list such as [{ hours = "8-18", rate = "20MB/s" }]')
+    return Bandwidth(rules=tuple(_read_rate_rule(rule) for rule in raw))
+
+
+def _read_rate_rule(raw: object) -> RateRule:
+    if not isinstance(raw, dict) or raw.keys() != {"hours", "rate"}:
+        raise ValueError("each rule has exactly the keys hours and rate")
+    hours = re.fullmatch(r"(\d{1,2})-(\d{1,2})", _read_text(raw["hours"]))
+    if hours is None:
+        raise ValueError(f'hours: {raw["hours"]!r} is not like "8-18" or "22-6"')
+    return RateRule(hours=(int(hours[1]), int(hours[2])), rate=parse_rate(_read_text(raw["rate"])))
+
+
+def _plain_bandwidth(bandwidth: Bandwidth) -> object:
+    if not bandwidth.rules:
+        return "0"
+    if len(bandwidth.rules) == 1 and bandwidth.rules[0].hours == ALL_HOURS:
+        return format_rate(bandwidth.rules[0].rate)
+    return [
+        {"hours": f"{first}-{end}", "rate": format_rate(rule.rate)}
+        for rule in bandwidth.rules
+        for first, end in [rule.hours]
+    ]
+
+
 def _read_directory(raw: object) -> Path | None:
     text = _read_text(raw)
     try:
@@ -88,6 +127,10 @@ def _list_from_text(text: str) -> object:
     return written if isinstance(written, list) else [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _bandwidth_from_text(text: str) -> object:
+    return _toml_from_text(text) if text.lstrip().startswith("[") else text
+
+
 def _toml_from_text(text: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -107,6 +150,7 @@ TEXTS = Kind(read=_read_texts, plain=list, from_text=_list_from_text)
 ADDRESSES = Kind(
     read=_read_addresses, plain=lambda addresses: [str(address) for address in addresses], from_text=_list_from_text
 )
+BANDWIDTH = Kind(read=_read_bandwidth, plain=_plain_bandwidth, from_text=_bandwidth_from_text)
 TAG_RULES = Kind(
     read=_read_tag_rules,
     plain=lambda rules: [{"match": rule.match, "fresh_for": format_duration(rule.fresh_for)} for rule in rules],

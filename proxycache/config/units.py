@@ -32,6 +32,25 @@ def format_size(size: int) -> str:
     return f"{size}B" if size else "0"
 
 
+def parse_rate(text: str) -> int:
+    """Return the bytes per second that `text` means, 0 for "0"; ValueError if it is not a rate."""
+    size, slash, unit = text.strip().partition("/")
+    try:
+        if (slash and unit != "s") or (not slash and size != "0"):
+            raise ValueError
+        return parse_size(size)
+    except ValueError:
+        raise ValueError('not a rate such as "20MB/s", nor "0"') from None
+
+
+def format_rate(rate: int) -> str:
+    """Return the shortest exact text, in powers of 1000 where one divides it."""
+    for unit in ("TB", "GB", "MB", "KB"):
+        if rate and rate % SIZE_UNITS[unit] == 0:
+            return f"{rate // SIZE_UNITS[unit]}{unit}/s"
+    return f"{format_size(rate)}/s" if rate else "0"
+
+
 def parse_duration(text: str) -> float:
     """Return the seconds that `text` means, infinity for "forever"; ValueError if it is not a time."""
     text = text.strip()

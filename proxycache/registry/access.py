@@ -17,6 +17,7 @@ from proxycache.oci.names import RepositoryName, Tag
 from proxycache.policy.admission import RuleSettings, find_refusal
 from proxycache.policy.freshness import FreshnessSettings
 from proxycache.policy.routing import RequestStyle, Route, RoutingTable, choose_route
+from proxycache.registry.pace import Pace
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.repositories import Visibility
@@ -48,6 +49,7 @@ class Upstream:
     freshness: FreshnessSettings
     rules: RuleSettings
     is_offline: bool
+    pace: Pace | None = None
 
 
 class Access:
@@ -107,6 +109,7 @@ class Access:
             freshness=upstream.freshness,
             is_public=is_public,
             is_offline=upstream.is_offline,
+            pace=upstream.pace,
         )
 
     async def may_list(self, name: str, caller: Caller) -> bool:

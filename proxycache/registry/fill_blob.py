@@ -254,7 +254,7 @@ class _Fill:
         writer = self._writer
         skip = writer.written - blob.start  # an upstream that ignored the Range sends what we have once more
         limit = writer.size
-        received = writer.written
+        received, came = writer.written, 0
         is_large = limit is None or limit - writer.written > _LARGE_BYTES
         async with self._services.pumps.open(writer.append, self._spool.notify, is_large=is_large) as pump:
             async for piece in blob.pieces():
@@ -267,6 +267,8 @@ class _Fill:
                 if received > self._reserved:
                     self._reserved = received + _STEP_BYTES
                     await self._services.room.reserve(self._spool.digest, self._reserved)
+                await self._source.keep_pace(len(piece), received=came, is_wanted=self._spool.is_wanted)
+                came += len(piece)
                 if fresh:
                     await pump.write(fresh)
             await pump.drain()

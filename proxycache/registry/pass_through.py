@@ -66,6 +66,7 @@ async def fetch_resuming(source: UpstreamRepository, digest: Digest, span: Span)
             async with opening as blob:
                 offset = blob.start
                 async for piece in blob.pieces():
+                    await source.keep_pace(len(piece), received=offset - blob.start)
                     wanted = _cut(piece, offset, Span(start=position, stop=span.stop))
                     offset += len(piece)
                     if wanted:

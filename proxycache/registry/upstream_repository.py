@@ -1,9 +1,11 @@
 """Where a repository's content comes from: its upstream, and the name it has there and here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxycache.oci.names import RepositoryName
 from proxycache.policy.freshness import FreshnessSettings
+from proxycache.registry.pace import Pace
 from proxycache.upstream.client import UpstreamClient
 from proxycache.upstream.errors import UpstreamUnreachable
 
@@ -18,11 +20,20 @@ class UpstreamRepository:
     freshness: FreshnessSettings
     is_public: bool
     is_offline: bool
+    pace: Pace | None = None
 
     @property
     def upstream(self) -> str:
         """The upstream's name."""
         return self.client.name
+
+    async def keep_pace(self, size: int, *, received: int, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Wait, where a bandwidth is set, until `size` more bytes of an answer may be had after the `received`.
+
+        What is no longer `is_wanted` goes only while the line is idle.
+        """
+        if self.pace is not None:
+            await self.pace.take(size, received=received, is_wanted=is_wanted)
 
     def online(self) -> UpstreamClient:
         """Return the client to ask; raises UpstreamUnreachable where nobody is to be contacted.

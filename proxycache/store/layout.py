@@ -8,6 +8,7 @@
     │   ├── sha256-ab12….record       how far it is, for all processes
     │   └── sha256-ab12….reserved     as long as its blob will be, and empty: the room that is promised to it
     ├── locks/<32 hex of a key>       claims, locked by who holds them (store/leases)
+    ├── lines/<32 hex of a name>      until when the line to an upstream is taken (store/line)
     ├── secrets/                      mode 0700
     └── proxycache.db                 rows, with -wal and -shm beside it (store/database)
 
@@ -35,6 +36,7 @@ class Layout:
         self.blobs = directory / "blobs"
         self.spools = directory / "spools"
         self.locks = directory / "locks"
+        self.lines = directory / "lines"
         self.secrets = directory / "secrets"
         self.database = directory / "proxycache.db"
 
@@ -62,6 +64,10 @@ class Layout:
         """Return the file to lock for `key`, which may hold any text."""
         return self.locks / hashlib.sha256(key.encode()).hexdigest()[:32]
 
+    def line(self, upstream: str) -> Path:
+        """Return the file in which all workers keep to the bandwidth of `upstream`."""
+        return self.lines / hashlib.sha256(upstream.encode()).hexdigest()[:32]
+
     def prepare(self) -> None:
         """Create what is missing; any number of processes may do so at once.
 
@@ -71,7 +77,7 @@ class Layout:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._check_format()
-            for directory in (self.blobs, self.spools, self.locks):
+            for directory in (self.blobs, self.spools, self.locks, self.lines):
                 directory.mkdir(exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             if not self.format.exists():
@@ -92,6 +98,6 @@ class Layout:
 
     def _check_writable(self) -> None:
         """Find out at the start what would else fail in the middle of the first fill."""
-        for directory in (self.directory, self.blobs, self.spools, self.locks, self.secrets):
+        for directory in (self.directory, self.blobs, self.spools, self.locks, self.lines, self.secrets):
             if not os.access(directory, os.W_OK | os.X_OK):
                 raise StoreUnusable(directory, "it is not writable")

@@ -25,6 +25,7 @@ from proxycache.store.spool_writer import SpoolWriter
 
 HELD_BACK_BYTES = 64 * 1024
 DISTRUST_SECONDS = 60.0
+_WANTED_SECONDS = 2.0
 _FASTEST_POLL_SECONDS = 0.004
 _SLOWEST_POLL_SECONDS = 0.05
 
@@ -111,6 +112,7 @@ class Spool:
 
     async def wait_for_change(self, seen: Progress, *, seconds: float) -> bool:
         """Wait until the record differs from `seen`; False when it did not for so long."""
+        self._record.want(self._clock.monotonic())
         self._waiters += 1
         self._watch(seen)
         try:
@@ -123,6 +125,10 @@ class Spool:
         finally:
             self._waiters -= 1
         return True
+
+    def is_wanted(self) -> bool:
+        """Tell whether a reader, in whatever process, waited for more a moment ago."""
+        return 0 <= self._clock.monotonic() - self._record.wanted_at < _WANTED_SECONDS
 
     def notify(self) -> None:
         """Wake this process's readers: its leader did something."""

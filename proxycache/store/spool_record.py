@@ -1,11 +1,12 @@
 """The small mmap'ed record beside a spool: how any process sees what the leader does.
 
     slot  0 state   1 size + 1 (0: unknown)   2 written bytes   3 heartbeat, monotonic ns   4 attempt   5 generation
-          6 length of the failure
+          6 length of the failure   7 when a reader waited last, monotonic ns
     bytes 64 to 96: for whom the leader fetches, as a sha256; from 128 on: the failure; both opaque here
 
 Only the leader stores, one aligned 8-byte slot at a time, the bytes of the data file before `written`; everybody
-else only loads. A record of zeros is one that nobody has led yet. It outlives a dead leader and a restart.
+else only loads, but for slot 7, which readers store. A record of zeros is one that nobody has led yet. It outlives a
+dead leader and a restart.
 """
 
 import mmap
@@ -91,6 +92,15 @@ class SpoolRecord:
     def fetched_for(self) -> bytes:
         """For whom the last leader fetches: 32 bytes."""
         return bytes(self._bytes[_FETCHED_FOR])
+
+    @property
+    def wanted_at(self) -> float:
+        """When a reader, in whatever process, last waited for more, in monotonic seconds."""
+        return self._slots[7] / 1e9
+
+    def want(self, now_monotonic: float) -> None:
+        """Say that a reader waits for more."""
+        self._slots[7] = int(now_monotonic * 1e9)
 
     def beat(self, now_monotonic: float) -> None:
         """Say that the leader lives."""

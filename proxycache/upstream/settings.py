@@ -8,10 +8,12 @@ import math
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+
+from proxycache.policy.bandwidth import Bandwidth
 
 HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
@@ -67,6 +69,7 @@ class UpstreamSettings:
     connect_timeout: float = 5.0
     answer_within: float = 10.0
     stall_timeout: float = 30.0
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
     def __post_init__(self) -> None:
         check_registry_url("url", self.url)

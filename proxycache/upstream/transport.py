@@ -6,8 +6,9 @@ Nothing is decompressed, no cookie is kept, `~/.netrc` is not read; aiohttp's er
 
 import os
 import re
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.request import proxy_bypass
 
@@ -22,6 +23,7 @@ from proxycache.upstream.settings import NO_SECRET, Secret, UpstreamSettings, fi
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 32 * 1024  # signed URLs are long
 READ_BUFFER_BYTES = 256 * 1024
+LEAST_WINDOW_BYTES, MOST_WINDOW_BYTES = 128 * 1024, 4 * 1024 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 PLAIN_URL = re.compile(r"[!-~]+")
 
@@ -103,7 +105,11 @@ class Transport:
         if self._opened is None:
             self._resolver = self._new_resolver()
             self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    resolver=self._resolver,
+                    socket_factory=_socket_factory(self._settings.bandwidth.highest_rate),
+                ),
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=self._settings.connect_timeout, sock_read=self._settings.stall_timeout
                 ),
@@ -142,6 +148,21 @@ class TokenTransport(Transport):
     def _new_resolver(self) -> GuardedResolver:
         realm_host = URL(f"//{self._settings.token_realm}").raw_host or ""
         return GuardedResolver(frozenset({self._host, realm_host}), proxies=self._proxy_hosts())
+
+
+def _socket_factory(rate: int) -> Callable[[aiohttp.AddrInfoType], socket.socket] | None:
+    """Make sockets that hold little where a rate is set: what the kernel takes in has come down the line already."""
+    if not rate:
+        return None
+    window = max(LEAST_WINDOW_BYTES, min(MOST_WINDOW_BYTES, rate // 20))
+
+    def open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        opened = socket.socket(family, kind, protocol)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        return opened
+
+    return open_socket
 
 
 def redact_url(url: URL) -> str:

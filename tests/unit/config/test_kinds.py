@@ -75,3 +75,41 @@ def test_a_directory_is_absolute_and_may_begin_at_home():
 
 def test_a_secret_is_written_as_a_mask():
     assert kinds.SECRET.plain(kinds.SECRET.read("hunter2")) == "***"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "0",
+        "20MB/s",
+        "512KiB/s",
+        [{"hours": "8-18", "rate": "20MB/s"}],
+        [{"hours": "22-6", "rate": "0"}, {"hours": "0-24", "rate": "1500B/s"}],
+    ],
+)
+def test_a_bandwidth_is_written_as_it_was_read(raw):
+    read = kinds.BANDWIDTH.read(raw)
+
+    assert kinds.BANDWIDTH.read(kinds.BANDWIDTH.plain(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ("20MB", "not a rate"),
+        ("20MB/h", "not a rate"),
+        (20, "must be a rate"),
+        ([{"rate": "1MB/s"}], "exactly the keys"),
+        ([{"hours": "8", "rate": "1MB/s"}], "hours: '8'"),
+        ([{"hours": "8-8", "rate": "1MB/s"}], "hours 8-8"),
+        ([{"hours": "8-9", "rate": "fast"}], "not a rate"),
+    ],
+)
+def test_what_is_wrong_with_a_bandwidth_is_named(raw, reason):
+    with pytest.raises(ValueError, match=reason):
+        kinds.BANDWIDTH.read(raw)
+
+
+@pytest.mark.parametrize(("text", "rules"), [("0", 0), ("1MB/s", 1), ('[{hours="8-9", rate="1MB/s"}]', 1)])
+def test_a_bandwidth_may_come_from_the_environment(text, rules):
+    assert len(kinds.BANDWIDTH.read(kinds.BANDWIDTH.from_text(text)).rules) == rules

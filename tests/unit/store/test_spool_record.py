@@ -131,3 +131,14 @@ def test_a_record_outlives_who_wrote_it(tmp_path: Path) -> None:
 def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SpoolRecord(tmp_path / "missing" / "record")
+
+
+def test_a_reader_says_that_it_waits_and_nothing_else_changes(record, tmp_path):
+    before = record.progress()
+    reader = SpoolRecord(tmp_path / "record")
+
+    reader.want(12.5)
+    reader.close()
+
+    assert record.wanted_at == 12.5
+    assert record.progress() == before

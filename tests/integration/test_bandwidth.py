@@ -1,0 +1,68 @@
+"""The line holds over all workers; only that it is never faster decides here."""
+
+import asyncio
+
+import pytest
+
+from proxycache.clock import Clock, SystemClock
+from proxycache.policy.bandwidth import Bandwidth, RateRule
+from tests.integration.harness import Cache
+
+NAME = "library/alpine"
+MIB = 1024 * 1024
+RATE = 8 * MIB
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return SystemClock()
+
+
+async def start_two(start) -> tuple[Cache, Cache]:
+    bandwidth = Bandwidth(rules=(RateRule(rate=RATE),))
+    return await start(bandwidth=bandwidth), await start(bandwidth=bandwidth)
+
+
+async def test_two_workers_share_the_rate(start, upstream, clock):
+    one, other = await start_two(start)
+    blobs = [upstream.add_blob(NAME, size) for size in (5 * MIB, 7 * MIB)]
+    begun = clock.monotonic()
+
+    async with asyncio.TaskGroup() as group:
+        pairs = zip((one, other), blobs, strict=True)
+        pulls = [group.create_task(cache.get_blob(NAME, blob.digest)) for cache, blob in pairs]
+
+    assert [pull.result().body for pull in pulls] == [blob.body for blob in blobs]
+    assert clock.monotonic() - begun >= 0.85 * 12 * MIB / RATE
+
+
+async def test_what_passes_through_keeps_to_the_rate(start, upstream, clock):
+    bandwidth = Bandwidth(rules=(RateRule(rate=RATE),))
+    cache = await start(bandwidth=bandwidth, max_size=2 * MIB)
+    wanted = upstream.add_blob(NAME, 8 * MIB)
+    begun = clock.monotonic()
+
+    got = await cache.get_blob(NAME, wanted.digest)
+
+    assert got.body == wanted.body
+    assert clock.monotonic() - begun >= 0.85 * 8 * MIB / RATE
+
+
+async def test_a_fill_that_its_reader_left_is_kept_all_the_same(start, upstream):
+    cache, _ = await start_two(start)
+    wanted = upstream.add_blob(NAME, 6 * MIB)
+    async with cache.open(f"/v2/{NAME}/blobs/{wanted.digest}") as response:
+        await response.content.readexactly(1)
+
+    assert await cache.wait_for_fills() == ["published"]
+    assert cache.holds(wanted.digest)
+
+
+async def test_a_reload_changes_nothing_of_the_line(start, upstream):
+    cache, _ = await start_two(start)
+    wanted = upstream.add_blob(NAME, 3 * MIB)
+    cache.reload()
+
+    got = await cache.get_blob(NAME, wanted.digest)
+
+    assert got.body == wanted.body
