@@ -89,24 +89,46 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
     layout = Layout(settings.storage.directory)
     layout.prepare()
     database = await Database.open(layout.database)
+    parts = _build_parts(settings, layout, database, clock)
+    try:
+        yield parts
+    finally:
+        await parts.tasks.close()
+        parts.leases.close()
+        for client in parts.clients:
+            await client.close()
+        await database.close()
+        parts.lines.close()
+        parts.metrics.close()
+
+
+def _build_parts(settings: Settings, layout: Layout, database: Database, clock: Clock) -> Parts:
     tables, events, metrics, tasks = Tables.of(database), Events(), Metrics(), Tasks()
     leases, spools, blobs = Leases(layout), Spools(layout, clock), BlobStore(layout)
     space, uses = Space(layout, settings.storage), Uses(tables.usage, clock)
     events.subscribe(metrics.count_event)
     events.subscribe(log_event)
-    room = RoomMaker(
-        RoomServices(
-            space=space,
-            usage=tables.usage,
-            blobs=blobs,
-            spools=spools,
-            leases=leases,
-            uses=uses,
-            events=events,
-            clock=clock,
-        )
+    room_services = RoomServices(
+        space=space,
+        usage=tables.usage,
+        blobs=blobs,
+        spools=spools,
+        leases=leases,
+        uses=uses,
+        events=events,
+        clock=clock,
     )
-    parts = Parts(
+    fill_services = FillServices(
+        spools=spools,
+        blobs=blobs,
+        pumps=Pumps(),
+        recorder=Recorder(tables, leases, space, clock, tasks),
+        room=RoomMaker(room_services),
+        events=events,
+        clock=clock,
+        tasks=tasks,
+    )
+    return Parts(
         layout=layout,
         database=database,
         tables=tables,
@@ -114,32 +136,13 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         metrics=metrics,
         tasks=tasks,
         clock=clock,
-        fill_services=FillServices(
-            spools=spools,
-            blobs=blobs,
-            pumps=Pumps(),
-            recorder=Recorder(tables, leases, space, clock, tasks),
-            room=room,
-            events=events,
-            clock=clock,
-            tasks=tasks,
-        ),
+        fill_services=fill_services,
         leases=leases,
         lines=Lines(layout, clock),
         uses=uses,
         clients=[],
         via=_instance_name(layout),
     )
-    try:
-        yield parts
-    finally:
-        await tasks.close()
-        leases.close()
-        for client in parts.clients:
-            await client.close()
-        await database.close()
-        parts.lines.close()
-        metrics.close()
 
 
 def build_services(settings: Settings, parts: Parts) -> Services:

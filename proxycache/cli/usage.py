@@ -39,7 +39,7 @@ def usage(
             max_size=settings.storage.max_size,
             cached_bytes=await tables.usage.cached_bytes(),
             repositories=await tables.usage.list_repositories(),
-            pins=await tables.usage.list_pins(),
+            pins=await tables.pins.list_pins(),
             next=await tables.usage.list_next(_NEXT),
         )
 

@@ -244,8 +244,8 @@ class _Fill:
             size = writer.size or await self._services.recorder.find_size(self._source.name, self._spool.digest)
         if writer.written and writer.size is not None and size != writer.size:
             return True
-        await self._services.room.reserve(self._spool.digest, size or _STEP_BYTES)
-        self._reserved = size or _STEP_BYTES
+        self._reserved = _STEP_BYTES if size is None else size
+        await self._services.room.reserve(self._spool.digest, self._reserved)
         await run_to_end(writer.begin, size)
         self._spool.notify()
         return False

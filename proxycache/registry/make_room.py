@@ -4,6 +4,7 @@ One process at a time counts, evicts and reserves, under a lease; what it promis
 cannot be reserved is not kept: it passes through, which is never an error to a puller.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class RoomMaker:
     def __init__(self, services: RoomServices) -> None:
         self._services = services
         self._futile_until = 0.0
+        self._turn = asyncio.Lock()  # taken before the lease, for which processes wait by looking again and again
 
     def fits(self, size: int) -> bool:
         """Tell whether a blob of `size` bytes could be kept if there were nothing else."""
@@ -62,11 +64,12 @@ class RoomMaker:
         space = self._services.space
         if not space.fits(size):
             raise StoreFull(digest, size)
-        async with self._services.leases.claim(LEASE):
+        async with self._turn, self._services.leases.claim(LEASE):
             lacking = await self._lacking(digest, size)
             if lacking > 0:
-                freed = await self._evict(lacking + space.headroom)
-                if freed < lacking and await self._lacking(digest, size) > 0:
+                await self._evict(lacking + space.headroom)
+                # Counted anew: the bytes of a spool that was given up stay for as long as somebody reads them.
+                if await self._lacking(digest, size) > 0:
                     raise StoreFull(digest, size)
             await run_to_end(space.reserve, digest, size)
 
@@ -76,7 +79,7 @@ class RoomMaker:
 
     async def work_ahead(self) -> None:
         """Evict until there is some room for what comes next; raises StoreError."""
-        async with self._services.leases.claim(LEASE):
+        async with self._turn, self._services.leases.claim(LEASE):
             lacking = self._services.space.headroom - await self._available(None)
             if lacking > 0:
                 await self._evict(lacking)
@@ -116,7 +119,7 @@ class RoomMaker:
         gone: list[Candidate] = []
         stayed: list[Candidate] = []
         for candidate in batch:
-            is_gone = await self._services.blobs.remove(candidate.digest)
+            is_gone = await self._remove_file(candidate)
             (gone if is_gone else stayed).append(candidate)
         ranks = [candidate.rank for candidate in gone if candidate.rank < MANIFEST_WORTH]
         await self._services.usage.forget(gone, stayed, level=max(ranks, default=0.0))
@@ -124,3 +127,11 @@ class RoomMaker:
         if gone:
             self._services.events.emit(BlobsEvicted(count=len(gone), size=freed))
         return freed
+
+    async def _remove_file(self, candidate: Candidate) -> bool:
+        """Tell whether the file is gone; one that the disk refuses to remove must not keep all others here."""
+        try:
+            return await self._services.blobs.remove(candidate.digest)
+        except StoreError as error:
+            logger.warning("cannot remove blob", extra={"digest": str(candidate.digest), "why": str(error)})
+            return False

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from proxycache.oci.digest import parse_digest
 from proxycache.store.database import Database
-from proxycache.store.usage import MARK, PINNED, Candidate
+from proxycache.store.pins import find_pinned
+from proxycache.store.usage import MARK, Candidate
 
 _KINDS_OF_NEGATIVES = ("tag", "manifest", "blob")
 # Only of this repository: no other one has a link to it, nor a manifest that names it.
@@ -85,7 +86,7 @@ class Purge:
     ) -> Purged:
         async with self._database.transaction() as connection:
             rows = list(await connection.execute_fetchall(find, values))
-            pinned = {digest for (digest,) in await connection.execute_fetchall(PINNED)}
+            pinned = await find_pinned(connection)
             leaving = [
                 Candidate(digest=parse_digest(digest), size=size, rank=rank)
                 for digest, size, rank in rows

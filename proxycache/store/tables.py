@@ -8,6 +8,7 @@ from proxycache.store.documents import Documents
 from proxycache.store.links import Links
 from proxycache.store.manifests import Manifests
 from proxycache.store.negatives import Negatives
+from proxycache.store.pins import Pins
 from proxycache.store.purge import Purge
 from proxycache.store.repositories import Repositories
 from proxycache.store.tags import Tags
@@ -22,6 +23,7 @@ class Tables:
     links: Links
     manifests: Manifests
     negatives: Negatives
+    pins: Pins
     purge: Purge
     repositories: Repositories
     tags: Tags
@@ -35,6 +37,7 @@ class Tables:
             links=Links(database),
             manifests=Manifests(database),
             negatives=Negatives(database),
+            pins=Pins(database),
             purge=Purge(database),
             repositories=Repositories(database),
             tags=Tags(database),

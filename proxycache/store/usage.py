@@ -12,6 +12,7 @@ import aiosqlite
 
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
+from proxycache.store.pins import find_pinned
 
 _CACHED_BYTES = "SELECT cached_bytes FROM space"
 _FIND_USE = """
@@ -26,31 +27,16 @@ _LIST_NEXT = """
     SELECT digest, size, rank FROM blobs WHERE (rank, digest) > (?, ?) AND is_leaving = 0
     ORDER BY rank, digest LIMIT ?
 """
-PINNED = """
-    WITH RECURSIVE pinned (digest) AS (
-        SELECT tags.digest FROM pins JOIN tags ON tags.repository = pins.repository
-        WHERE pins.tag = '' OR pins.tag = tags.tag
-        UNION
-        SELECT links.digest FROM pins JOIN links ON links.repository = pins.repository WHERE pins.tag = ''
-        UNION
-        SELECT manifest_references.digest FROM pinned
-        JOIN manifest_references ON manifest_references.manifest = pinned.digest
-    )
-    SELECT digest FROM pinned
-"""
 MARK = "UPDATE blobs SET is_leaving = 1 WHERE digest = ?"
 _STAY = "UPDATE blobs SET is_leaving = 0 WHERE digest = ?"
 _FORGET = "DELETE FROM blobs WHERE digest = ? AND is_leaving = 1"
-# What a manifest names stays known: its size, and where it came from.
+# What a manifest names stays known: its size, and where it came from. A blob that came back meanwhile has its row.
 _FORGET_LINKS = """
     DELETE FROM links WHERE digest = ?
     AND NOT EXISTS (SELECT 1 FROM manifests WHERE manifests.digest = links.digest)
+    AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = links.digest)
 """
 _RAISE_LEVEL = "UPDATE space SET level = ? WHERE level < ?"
-_ADD_PIN = """
-    INSERT INTO pins (repository, tag, pinned_at) VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO NOTHING
-"""
-_REMOVE_PIN = "DELETE FROM pins WHERE repository = ? AND tag = ?"
 _LIST_REPOSITORIES = """
     SELECT links.repository, count(*), sum(blobs.size), sum(
         CASE WHEN (SELECT count(*) FROM links AS others WHERE others.digest = links.digest) > 1
@@ -59,7 +45,6 @@ _LIST_REPOSITORIES = """
     FROM links JOIN blobs ON blobs.digest = links.digest GROUP BY links.repository ORDER BY links.repository
 """
 _LIST_LOWEST = "SELECT digest, size, used_at, uses FROM blobs WHERE is_leaving = 0 ORDER BY rank, digest LIMIT ?"
-_LIST_PINS = "SELECT repository, tag FROM pins ORDER BY repository, tag"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +77,7 @@ class NextToGo:
 
 
 class Usage:
-    """The columns of `blobs` that say how it is used, and the tables `space` and `pins`."""
+    """The columns of `blobs` that say how it is used, and the table `space`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -124,7 +109,7 @@ class Usage:
         async with self._database.transaction() as connection:
             left = await _candidates(connection, _LIST_LEAVING, (most,))
             ranked = await _candidates(connection, _LIST_NEXT, (*after, most))
-            pinned = {digest for (digest,) in await connection.execute_fetchall(PINNED)}
+            pinned = await find_pinned(connection)
             chosen = _enough([item for item in left + ranked if str(item.digest) not in pinned], need)
             await connection.executemany(MARK, [(str(item.digest),) for item in chosen])
         return chosen, (ranked[-1].rank, str(ranked[-1].digest)) if ranked else None
@@ -138,16 +123,6 @@ class Usage:
             await connection.executemany(_STAY, [(str(item.digest),) for item in stayed])
             await connection.execute(_RAISE_LEVEL, (level, level))
 
-    async def pin(self, name: str, tag: str, *, now: float) -> None:
-        """Never evict what `tag` of the repository `name` is made of; no tag: what the repository has."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_ADD_PIN, (name, tag, now))
-
-    async def unpin(self, name: str, tag: str) -> bool:
-        """Take a pin back; tell whether there was one."""
-        async with self._database.transaction() as connection:
-            return (await connection.execute(_REMOVE_PIN, (name, tag))).rowcount > 0
-
     async def list_repositories(self) -> list[RepositoryUse]:
         """Return what each repository has here."""
         rows = await self._database.fetch(_LIST_REPOSITORIES)
@@ -159,10 +134,6 @@ class Usage:
         """Return what is worth least, pinned or not."""
         rows = await self._database.fetch(_LIST_LOWEST, (count,))
         return [NextToGo(digest=row[0], size=row[1], used_at=row[2], uses=row[3]) for row in rows]
-
-    async def list_pins(self) -> list[tuple[str, str]]:
-        """Return each pin's repository and tag."""
-        return [(name, tag) for name, tag in await self._database.fetch(_LIST_PINS)]
 
 
 async def _candidates(connection: aiosqlite.Connection, sql: str, values: Sequence[object]) -> list[Candidate]:

@@ -64,7 +64,7 @@ async def test_a_tag_goes_with_what_only_it_is_made_of(tables: Tables) -> None:
 async def test_nothing_goes_where_a_part_is_pinned(tables: Tables) -> None:
     await add_image(tables, ALPINE, "1", OWN)
     await add_image(tables, ALPINE, "2", BASE)
-    await tables.usage.pin(ALPINE, "1", now=1.0)
+    await tables.pins.add(ALPINE, "1", now=1.0)
 
     purged = await tables.purge.forget_repository(ALPINE, is_dry=False)
 
