@@ -20,6 +20,7 @@ from proxycache.config.model import Settings
 from proxycache.events import Events
 from proxycache.maintenance.evict import evict_ahead
 from proxycache.maintenance.expire_spools import expire_spools
+from proxycache.maintenance.find_strays import find_strays
 from proxycache.observe.access_log import AccessLog
 from proxycache.observe.logs import log_event
 from proxycache.observe.metrics import Metrics
@@ -98,6 +99,7 @@ async def open_parts(settings: Settings, clock: Clock) -> AsyncIterator[Parts]:
         for client in parts.clients:
             await client.close()
         await database.close()
+        await parts.fill_services.room.close()
         parts.lines.close()
         parts.metrics.close()
 
@@ -195,6 +197,8 @@ async def run_worker(assignment: Assignment) -> None:
         assignment.obey(drain=stop.set, reload=reload)
         parts.tasks.detach("expire spools", expire_spools(parts.fill_services.spools))
         parts.tasks.detach("evict ahead", evict_ahead(parts.fill_services.room, parts.uses))
+        looking = find_strays(parts.fill_services.blobs, parts.tables.usage, parts.leases, parts.clock)
+        parts.tasks.detach("find strays", looking)
         server = web.Server(
             edge.handle,
             access_log=None,

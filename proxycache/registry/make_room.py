@@ -6,6 +6,7 @@ cannot be reserved is not kept: it passes through, which is never an error to a 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
@@ -64,37 +65,56 @@ class RoomMaker:
         space = self._services.space
         if not space.fits(size):
             raise StoreFull(digest, size)
-        async with self._turn, self._services.leases.claim(LEASE):
-            lacking = await self._lacking(digest, size)
-            if lacking > 0:
-                await self._evict(lacking + space.headroom)
-                # Counted anew: the bytes of a spool that was given up stay for as long as somebody reads them.
-                if await self._lacking(digest, size) > 0:
+        if space.allowance.give(digest, size):
+            return
+        async with self._turn:
+            if space.allowance.give(digest, size):  # renewed while we waited
+                return
+            async with self._services.leases.claim(LEASE):
+                is_given = space.allowance.is_for(size) and await self._renew_allowance(digest, size)
+                if not is_given and not await self._make_room(space.reserve, digest, size):
                     raise StoreFull(digest, size)
-            await run_to_end(space.reserve, digest, size)
 
     async def release(self, digest: Digest) -> None:
         """End what was reserved for `digest`: its row is there, or nothing comes."""
-        await run_to_end(self._services.space.release, digest)
+        await self._services.space.release(digest)
+
+    async def close(self) -> None:
+        """Give back what this process may still give away."""
+        await run_to_end(self._services.space.allowance.close)
 
     async def work_ahead(self) -> None:
         """Evict until there is some room for what comes next; raises StoreError."""
         async with self._turn, self._services.leases.claim(LEASE):
-            lacking = self._services.space.headroom - await self._available(None)
+            space = self._services.space
+            lacking = space.headroom - await run_to_end(space.available, await self._cached_bytes())
             if lacking > 0:
                 await self._evict(lacking)
 
-    async def _lacking(self, digest: Digest, size: int) -> int:
-        needed = size - await run_to_end(self._services.space.allocated, digest)
-        return needed - await self._available(digest)
+    async def _renew_allowance(self, digest: Digest, size: int) -> bool:
+        """Get room for many small blobs, and give `digest` some; tell whether that could be."""
+        space, allowance = self._services.space, self._services.space.allowance
+        spent, promised = allowance.spent, allowance.size + sum(allowance.given.values())
+        if not await self._make_room(space.renew_allowance, promised):
+            return False
+        allowance.renewed(spent)
+        return allowance.give(digest, size)
 
-    async def _available(self, besides: Digest | None) -> int:
+    async def _make_room(self, reserve: Callable[..., int], *what: object) -> bool:
+        """Evict if `reserve` says that something is lacking; tell whether nothing is in the end."""
+        lacking = await run_to_end(reserve, *what, await self._cached_bytes())
+        if lacking > 0:
+            await self._evict(lacking + self._services.space.headroom)
+            # Counted anew: the bytes of a spool that was given up stay for as long as somebody reads them.
+            lacking = await run_to_end(reserve, *what, await self._cached_bytes())
+        return lacking <= 0
+
+    async def _cached_bytes(self) -> int:
         try:
-            cached_bytes = await self._services.usage.cached_bytes()
+            return await self._services.usage.cached_bytes()
         except StoreError as error:
             logger.warning("database in trouble", extra={"why": str(error)})
-            cached_bytes = 0
-        return await run_to_end(self._services.space.available, cached_bytes, besides)
+            return 0
 
     async def _evict(self, need: int) -> int:
         """Free `need` bytes or what there is to be freed: spools that nobody goes on with, then blobs by rank."""

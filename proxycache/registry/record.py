@@ -22,7 +22,7 @@ from proxycache.store.manifests import ManifestRow
 from proxycache.store.space import Space
 from proxycache.store.tables import Tables
 from proxycache.store.tags import TagRow
-from proxycache.tasks import Tasks, run_to_end
+from proxycache.tasks import Tasks
 from proxycache.upstream.errors import UpstreamNotFound
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Recorder:
 
         async def write() -> None:
             await self._tables.links.record(blob, repository=source.name)
-            await run_to_end(self._space.release, digest)
+            await self._space.release(digest)
 
         await self._soon(write)
 
@@ -68,7 +68,7 @@ class Recorder:
 
         async def write() -> None:
             await self._tables.manifests.record(row, references, blob, repository=source.name)
-            await run_to_end(self._space.release, row.digest)
+            await self._space.release(row.digest)
 
         await self._soon(write)
 

@@ -9,6 +9,7 @@
     │   └── sha256-ab12….reserved     as long as its blob will be, and empty: the room that is promised to it
     ├── locks/<32 hex of a key>       claims, locked by who holds them (store/leases)
     ├── lines/<32 hex of a name>      until when the line to an upstream is taken (store/line)
+    ├── allowances/<32 hex>           room that a process may give to small blobs (store/allowance)
     ├── secrets/                      mode 0700
     └── proxycache.db                 rows, with -wal and -shm beside it (store/database)
 
@@ -36,6 +37,7 @@ class Layout:
         self.blobs = directory / "blobs"
         self.spools = directory / "spools"
         self.locks = directory / "locks"
+        self.allowances = directory / "allowances"
         self.lines = directory / "lines"
         self.secrets = directory / "secrets"
         self.database = directory / "proxycache.db"
@@ -77,7 +79,7 @@ class Layout:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._check_format()
-            for directory in (self.blobs, self.spools, self.locks, self.lines):
+            for directory in (self.blobs, self.spools, self.locks, self.lines, self.allowances):
                 directory.mkdir(exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             if not self.format.exists():
@@ -98,6 +100,14 @@ class Layout:
 
     def _check_writable(self) -> None:
         """Find out at the start what would else fail in the middle of the first fill."""
-        for directory in (self.directory, self.blobs, self.spools, self.locks, self.lines, self.secrets):
+        for directory in (
+            self.directory,
+            self.blobs,
+            self.spools,
+            self.locks,
+            self.lines,
+            self.allowances,
+            self.secrets,
+        ):
             if not os.access(directory, os.W_OK | os.X_OK):
                 raise StoreUnusable(directory, "it is not writable")

@@ -5,7 +5,7 @@ is killed in between has its marks found by the next. A blob that somebody reads
 is decided in the transaction that marks, so that a pin which was acknowledged holds.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiosqlite
@@ -26,6 +26,10 @@ _LIST_LEAVING = "SELECT digest, size, rank FROM blobs WHERE is_leaving = 1 LIMIT
 _LIST_NEXT = """
     SELECT digest, size, rank FROM blobs WHERE (rank, digest) > (?, ?) AND is_leaving = 0
     ORDER BY rank, digest LIMIT ?
+"""
+_ADD_STRAY = """
+    INSERT INTO blobs (digest, size, is_public, stored_at, used_at, rank)
+    VALUES (?, ?, 0, ?, ?, (SELECT level FROM space)) ON CONFLICT (digest) DO NOTHING
 """
 MARK = "UPDATE blobs SET is_leaving = 1 WHERE digest = ?"
 _STAY = "UPDATE blobs SET is_leaving = 0 WHERE digest = ?"
@@ -122,6 +126,12 @@ class Usage:
             await connection.executemany(_FORGET_LINKS, digests)
             await connection.executemany(_STAY, [(str(item.digest),) for item in stayed])
             await connection.execute(_RAISE_LEVEL, (level, level))
+
+    async def add_strays(self, sizes: Mapping[Digest, int], *, now: float) -> int:
+        """Make rows for those of these files that have none, as nobody's and worth nothing; return how many."""
+        values = [(str(digest), size, now, now) for digest, size in sizes.items()]
+        async with self._database.transaction() as connection:
+            return (await connection.executemany(_ADD_STRAY, values)).rowcount
 
     async def list_repositories(self) -> list[RepositoryUse]:
         """Return what each repository has here."""

@@ -108,7 +108,7 @@ class Transport:
                 connector=aiohttp.TCPConnector(
                     limit=0,
                     resolver=self._resolver,
-                    socket_factory=_socket_factory(self._settings.bandwidth.highest_rate),
+                    socket_factory=open_socket_with(self._settings.bandwidth.highest_rate),
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=self._settings.connect_timeout, sock_read=self._settings.stall_timeout
@@ -150,7 +150,7 @@ class TokenTransport(Transport):
         return GuardedResolver(frozenset({self._host, realm_host}), proxies=self._proxy_hosts())
 
 
-def _socket_factory(rate: int) -> Callable[[aiohttp.AddrInfoType], socket.socket] | None:
+def open_socket_with(rate: int) -> Callable[[aiohttp.AddrInfoType], socket.socket] | None:
     """Make sockets that hold little where a rate is set: what the kernel takes in has come down the line already."""
     if not rate:
         return None

@@ -1,25 +1,15 @@
 """A budget that is smaller than what is asked for: every byte comes, and the budget holds."""
 
 import asyncio
-import contextlib
-from pathlib import Path
 
 from tests.builders import blob, image
+from tests.disk import taken
 from tests.fakes.faults import no_length
 from tests.integration.harness import read
 
 NAME = "library/alpine"
 MIB = 1024 * 1024
 BUDGET = 24 * MIB
-
-
-def taken(directory: Path) -> int:
-    """Return what `du` would: blocks, each file once."""
-    size = 0
-    for path in directory.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # removed this moment
-            size += path.lstat().st_blocks * 512
-    return size
 
 
 async def test_old_blobs_make_room_for_new_ones(start, upstream, tmp_path):

@@ -24,41 +24,50 @@ def space_of(layout: Layout, *, max_size: int = 100 * MIB, min_free: int = 0) ->
     return Space(layout, StorageSettings(directory=layout.directory, max_size=max_size, min_free=min_free))
 
 
-def test_cached_bytes_and_promises_leave_less(layout: Layout) -> None:
+async def test_cached_bytes_and_promises_leave_less(layout: Layout) -> None:
     space = space_of(layout)
-    before = space.available(0, None)
+    before = space.available(0)
 
-    space.reserve(DIGEST, 10 * MIB)
+    assert space.reserve(DIGEST, 10 * MIB, 0) <= 0
 
     assert before <= 100 * MIB
-    assert space.available(20 * MIB, None) == before - 30 * MIB
-    assert space.available(20 * MIB, DIGEST) == before - 20 * MIB
-    space.release(DIGEST)
-    assert space.available(0, None) == before
+    assert space.available(20 * MIB) == before - 30 * MIB
+    assert space.available(20 * MIB, besides=layout.reservation(DIGEST).name) == before - 20 * MIB
+    await space.release(DIGEST)
+    assert space.available(0) == before
 
 
 def test_what_a_spool_has_on_disk_counts_once(layout: Layout) -> None:
     space = space_of(layout)
-    before = space.available(0, None)
+    before = space.available(0)
     layout.spool_data(DIGEST).write_bytes(b"x" * (4 * MIB))
 
-    space.reserve(DIGEST, 10 * MIB)
+    assert space.reserve(DIGEST, 10 * MIB, 0) <= 0
 
-    assert space.available(0, None) == before - 10 * MIB
-    assert space.available(0, DIGEST) == before - 4 * MIB
-    assert space.allocated(DIGEST) == 4 * MIB
-    assert space.allocated(OTHER) == 0
+    assert space.available(0) == before - 10 * MIB
+    assert space.available(0, besides=layout.reservation(DIGEST).name) == before - 4 * MIB
+
+
+def test_what_a_spool_has_on_disk_is_a_part_of_what_it_needs(layout: Layout) -> None:
+    space = space_of(layout)
+    there = space.available(0)
+    layout.spool_data(DIGEST).write_bytes(b"x" * (4 * MIB))
+
+    assert space.reserve(OTHER, there, 0) == 4 * MIB
+    assert not layout.reservation(OTHER).exists()
+    assert space.reserve(DIGEST, there, 0) == 0
+    assert layout.reservation(DIGEST).stat().st_size == there
 
 
 def test_promises_alone_take_no_disk(layout: Layout) -> None:
-    space_of(layout).reserve(DIGEST, 50 * MIB)
+    space_of(layout).reserve(DIGEST, 50 * MIB, 0)
 
     assert layout.reservation(DIGEST).stat().st_blocks == 0
 
 
 def test_min_free_bounds_what_may_come(layout: Layout) -> None:
-    assert space_of(layout, min_free=2**60).available(0, None) < 0
-    assert space_of(layout, max_size=0, min_free=2**60).available(0, None) < 0
+    assert space_of(layout, min_free=2**60).available(0) < 0
+    assert space_of(layout, max_size=0, min_free=2**60).available(0) < 0
 
 
 def test_no_limit_fits_everything_but_a_budget_only_what_is_smaller(layout: Layout) -> None:
