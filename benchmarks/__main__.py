@@ -16,7 +16,9 @@ from benchmarks import (
     fresh_tags,
     held_large_blob,
     held_small_blobs,
+    hit_ratio,
     latency_while_filling,
+    limited_line,
     memory_of_slow_clients,
     start_with_many_blobs,
 )
@@ -38,6 +40,8 @@ QUESTIONS = {
         latency_while_filling.QUESTION,
         memory_of_slow_clients.QUESTION,
         start_with_many_blobs.QUESTION,
+        hit_ratio.QUESTION,
+        limited_line.QUESTION,
     )
 }
 
