@@ -71,7 +71,26 @@ class BlobsEvicted:
     size: int
 
 
-Event = BlobsEvicted | FillEnded | FollowerJoined | BytesFetched | UpstreamAnswered | TokenRequested | RateLimitSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobPushed:
+    """A local repository got a blob from a client; `seconds` since the upload began."""
+
+    repository: str
+    digest: str
+    size: int
+    seconds: float
+
+
+Event = (
+    BlobPushed
+    | BlobsEvicted
+    | FillEnded
+    | FollowerJoined
+    | BytesFetched
+    | UpstreamAnswered
+    | TokenRequested
+    | RateLimitSeen
+)
 
 
 class Events:

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from proxycache.cli.collect import collect
 from proxycache.cli.pin import pin, unpin
 from proxycache.cli.purge import purge
+from proxycache.cli.refresh import refresh
 from proxycache.cli.serve import serve
 from proxycache.cli.show_config import show_config
 from proxycache.cli.usage import usage
+from proxycache.cli.user import user
 from proxycache.oci.errors import ProxycacheError
 
 app = typer.Typer(
@@ -24,7 +27,10 @@ app.command("config")(show_config)
 app.command("pin")(pin)
 app.command("unpin")(unpin)
 app.command("purge")(purge)
+app.command("collect")(collect)
+app.command("refresh")(refresh)
 app.command("usage")(usage)
+app.add_typer(user, name="user")
 
 
 def main() -> None:

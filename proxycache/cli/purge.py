@@ -1,46 +1,106 @@
 """`proxycache purge`: drop what is cached and remembered, in a running cache as well."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from proxycache.cli.opened_store import load, parse_image, with_tables
+from proxycache.cli.opened_store import load, with_tables
 from proxycache.cli.options import ConfigOption, DirectoryOption
+from proxycache.cli.selection import Selection, parse_selection
+from proxycache.clock import SystemClock
+from proxycache.config.errors import ConfigError
+from proxycache.config.units import parse_duration
 from proxycache.store.blobs import BlobStore
 from proxycache.store.layout import Layout
+from proxycache.store.purge import Purged, Wanted
+from proxycache.store.removal import let_stay, remove_files
 from proxycache.store.tables import Tables
+from proxycache.store.usage import Candidate
+
+_SHOWN_ARGUMENT = "NAME[:TAG|@DIGEST]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    purged: Purged
+    gone: Sequence[Candidate]
+    being_read: int = 0
 
 
 def purge(
-    image: Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="A tag, or all that a repository has.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar=_SHOWN_ARGUMENT,
+            help="A tag, a digest, or all that a repository has; * ? ** in names and tags as in allow and deny.",
+        ),
+    ],
     *,
     config: ConfigOption = None,
     directory: DirectoryOption = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="TIME", help="Only what was not used for so long.", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
 ) -> None:
-    """Drop what is cached and remembered of a repository or a tag; exit code 1 if some of it is being read."""
+    """Drop what is cached and remembered; exit code 1 if nothing is there, or some of it is pinned or being read."""
     settings = load(config, directory)
-    name, tag = parse_image(settings, image)
+    selection = parse_selection(settings, what)
+    used_before = None if older_than is None else SystemClock().now() - _parse_age(older_than)
     blobs = BlobStore(Layout(settings.storage.directory))
 
-    async def run(tables: Tables) -> tuple[int, int, int, int]:
-        if tag is None:
-            purged = await tables.purge.forget_repository(name, is_dry=dry_run)
-        else:
-            purged = await tables.purge.forget_tag(name, tag, is_dry=dry_run)
-        leaving, gone, stayed = purged.leaving, purged.leaving, purged.leaving[:0]
-        if not dry_run:
-            are_gone = [await blobs.remove(item.digest) for item in leaving]
-            gone = [item for item, is_gone in zip(leaving, are_gone, strict=True) if is_gone]
-            stayed = [item for item, is_gone in zip(leaving, are_gone, strict=True) if not is_gone]
-            await tables.usage.forget(gone, stayed, level=0.0)
-        return len(gone), sum(item.size for item in gone), len(stayed), purged.pinned
+    async def run(tables: Tables) -> _Outcome:
+        wanted = await _wanted(tables, selection, used_before)
+        purged = await tables.purge.forget(wanted, is_dry=dry_run)
+        return _Outcome(purged=purged, gone=purged.leaving) if dry_run else await _remove(tables, blobs, purged)
 
-    count, size, being_read, pinned = with_tables(settings, run)
-    if pinned:
-        typer.echo(f"nothing was purged: {pinned} blobs are pinned; see `proxycache usage`, and unpin first", err=True)
+    _tell(selection, with_tables(settings, run), is_dry=dry_run)
+
+
+def _parse_age(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ConfigError("command line", str(error), key="--older-than", value=text) from error
+
+
+async def _wanted(tables: Tables, selection: Selection, used_before: float | None) -> Wanted:
+    held = await tables.repositories.list_names() if selection.names_many else []
+    return Wanted(
+        names=selection.find_names(held),
+        is_tag=selection.names_tag if selection.tag else None,
+        digest=selection.digest,
+        used_before=used_before,
+        spares_pinned=selection.is_pattern,
+    )
+
+
+async def _remove(tables: Tables, blobs: BlobStore, purged: Purged) -> _Outcome:
+    """Remove the files, then the rows: a blob that somebody reads stays."""
+    removed = await remove_files(blobs, tables.usage, purged.leaving)
+    await let_stay(blobs, tables.usage, removed.stayed)
+    await tables.usage.forget(removed.gone, blobs.has)
+    return _Outcome(purged=purged, gone=removed.gone, being_read=len(removed.stayed))
+
+
+def _tell(selection: Selection, outcome: _Outcome, *, is_dry: bool) -> None:
+    purged = outcome.purged
+    if purged.pinned and not selection.is_pattern:
+        reason = f"{purged.pinned} blobs are pinned; see `proxycache usage`, and unpin first"
+        typer.echo(f"nothing was purged: {reason}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{'would purge' if dry_run else 'purged'} {count} blobs, {size} bytes")
-    if being_read:
-        typer.echo(f"{being_read} blobs stay: they are being read; ask again later", err=True)
+    if not purged.is_known:
+        typer.echo(f"nothing was purged: nothing of {selection} is here", err=True)
+        raise typer.Exit(1)
+    verb = "would purge" if is_dry else "purged"
+    typer.echo(f"{verb} {len(outcome.gone)} blobs, {sum(item.size for item in outcome.gone)} bytes")
+    for name in purged.forgotten if is_dry else ():
+        typer.echo(f"  {name}")
+    if purged.pinned:
+        typer.echo(f"{purged.pinned} blobs stay: they are pinned", err=True)
+    if outcome.being_read:
+        typer.echo(f"{outcome.being_read} blobs stay: they are being read; ask again later", err=True)
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 class _Overview:
     max_size: int
     cached_bytes: int
+    owned_bytes: int
     repositories: list[RepositoryUse]
     pins: list[tuple[str, str]]
     next: list[NextToGo]
@@ -38,6 +39,7 @@ def usage(
         return _Overview(
             max_size=settings.storage.max_size,
             cached_bytes=await tables.usage.cached_bytes(),
+            owned_bytes=await tables.usage.owned_bytes(),
             repositories=await tables.usage.list_repositories(),
             pins=await tables.pins.list_pins(),
             next=await tables.usage.list_next(_NEXT),
@@ -49,12 +51,13 @@ def usage(
 
 def _render(overview: _Overview) -> Iterator[str]:
     limit = f"of {_format(overview.max_size)}" if overview.max_size else "without a limit"
-    yield f"blobs take {_format(overview.cached_bytes)} {limit}"
-    for name, repositories in _by_upstream(overview.repositories).items():
+    yield f"cached blobs take {_format(overview.cached_bytes)} {limit}"
+    yield f"owned blobs take {_format(overview.owned_bytes)}, which do not count there"
+    for name, repositories in _by_registry(overview.repositories).items():
         yield f"\n{name}"
         for use in repositories:
             shared = f", {_format(use.shared_bytes)} of them shared" if use.shared_bytes else ""
-            yield f"  {use.name}: {use.blobs} blobs, {_format(use.size)}{shared}"
+            yield f"  {use.name}: {use.tags} tags, {use.blobs} blobs, {_format(use.size)}{shared}"
     if overview.pins:
         yield "\npinned"
         for name, tag in overview.pins:
@@ -65,10 +68,10 @@ def _render(overview: _Overview) -> Iterator[str]:
             yield f"  {blob.digest}: {_format(blob.size)}, used {blob.uses} times"
 
 
-def _by_upstream(repositories: list[RepositoryUse]) -> dict[str, list[RepositoryUse]]:
+def _by_registry(repositories: list[RepositoryUse]) -> dict[str, list[RepositoryUse]]:
     found: dict[str, list[RepositoryUse]] = {}
-    for use in repositories:
-        found.setdefault(use.name.partition("/")[0], []).append(use)
+    for use in sorted(repositories, key=lambda use: not use.is_local):
+        found.setdefault("pushed here" if use.is_local else use.name.partition("/")[0], []).append(use)
     return found
 
 

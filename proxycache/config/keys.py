@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from proxycache.config.errors import ConfigError, nearest
 from proxycache.config.kinds import (
+    ACCESS_RULES,
     ADDRESSES,
     BANDWIDTH,
     BOOLEAN,
@@ -26,10 +27,20 @@ KeyPath = tuple[str, ...]
 
 UPSTREAMS = "upstreams"
 SECTIONS: Mapping[str, Mapping[str, Kind]] = {
-    "server": {"listen": ADDRESSES, "workers": COUNT, "drain": DURATION, "public_url": TEXT, "offline": BOOLEAN},
+    "server": {
+        "listen": ADDRESSES,
+        "workers": COUNT,
+        "drain": DURATION,
+        "public_url": TEXT,
+        "trusted_proxies": TEXTS,
+        "offline": BOOLEAN,
+        "tls_certificate": TEXT,
+        "tls_key": TEXT,
+    },
     "storage": {"directory": DIRECTORY, "max_size": SIZE, "min_free": SIZE},
-    "local": {"namespaces": TEXTS, "max_manifest_size": SIZE},
+    "local": {"namespaces": TEXTS, "sparse": BOOLEAN, "max_manifest_size": SIZE},
     "log": {"format": TEXT, "level": TEXT},
+    "auth": {"users_file": TEXT, "access": ACCESS_RULES},
 }
 CLIENT_KEYS: Mapping[str, Kind] = {
     "url": TEXT,

@@ -21,6 +21,7 @@ from proxycache.config.units import (
 )
 from proxycache.policy.bandwidth import ALL_HOURS, Bandwidth, RateRule
 from proxycache.policy.freshness import TagRule
+from proxycache.policy.permissions import AccessRule, Action
 from proxycache.upstream.settings import Secret
 
 
@@ -74,6 +75,36 @@ def _read_tag_rule(raw: object) -> TagRule:
     if not isinstance(raw, dict) or raw.keys() != {"match", "fresh_for"}:
         raise ValueError("each rule has exactly the keys match and fresh_for")
     return TagRule(match=_read_text(raw["match"]), fresh_for=parse_duration(_read_text(raw["fresh_for"])))
+
+
+def _read_access_rules(raw: object) -> tuple[AccessRule, ...]:
+    if not isinstance(raw, list):
+        raise ValueError('must be a list such as [{ who = "alice", repositories = ["local/**"], actions = ["pull"] }]')
+    return tuple(_read_access_rule(rule) for rule in raw)
+
+
+def _read_access_rule(raw: object) -> AccessRule:
+    if not isinstance(raw, dict) or not {"who"} <= raw.keys() <= {"who", "repositories", "actions"}:
+        raise ValueError("each rule has the keys who, repositories and actions, and no others")
+    chosen: dict[str, Any] = {"who": _read_text(raw["who"])}
+    if "repositories" in raw:
+        chosen["repositories"] = _read_texts(raw["repositories"])
+    if "actions" in raw:
+        chosen["actions"] = tuple(_read_action(text) for text in _read_texts(raw["actions"]))
+    return AccessRule(**chosen)
+
+
+def _read_action(text: str) -> Action:
+    try:
+        return Action(text)
+    except ValueError:
+        known = ", ".join(action.value for action in Action)
+        raise ValueError(f"{text!r} is no action; there are {known}") from None
+
+
+def _plain_access_rule(rule: AccessRule) -> object:
+    actions = [action.value for action in rule.actions]
+    return {"who": rule.who, "repositories": list(rule.repositories), "actions": actions}
 
 
 def _read_bandwidth(raw: object) -> Bandwidth:
@@ -155,4 +186,7 @@ TAG_RULES = Kind(
     read=_read_tag_rules,
     plain=lambda rules: [{"match": rule.match, "fresh_for": format_duration(rule.fresh_for)} for rule in rules],
     from_text=_toml_from_text,
+)
+ACCESS_RULES = Kind(
+    read=_read_access_rules, plain=lambda rules: [_plain_access_rule(rule) for rule in rules], from_text=_toml_from_text
 )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import platformdirs
 
+from proxycache.config.certificate import PAIR, Certificate, load_certificate
 from proxycache.config.errors import ConfigError
 from proxycache.config.keys import (
     CLIENT_KEYS,
@@ -38,43 +39,55 @@ from proxycache.config.sources import Entry, environment_entries, file_entries, 
 from proxycache.observe.settings import LogSettings
 from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
+from proxycache.registry.settings import AuthSettings, check_users
 from proxycache.store.settings import StorageSettings
 from proxycache.upstream.settings import UpstreamSettings, check_files, find_egress_proxies
 
 FILE_NAME = "proxycache.toml"
 SERVICE_DIRECTORY = Path("/var/lib/proxycache")
 UPSTREAM_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
-RELOADABLE = (UPSTREAMS, "local")
+RELOADABLE = (UPSTREAMS, "local", "auth")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSettings:
-    """The effective settings, and for each key `default`, `file PATH:LINE`, `environment VARIABLE` or `flag`."""
+    """The effective settings, and for each key `default`, `file PATH:LINE`, `environment VARIABLE` or `flag`.
+
+    `certificate` is what the files held that `server` names.
+    """
 
     settings: Settings
     sources: Mapping[str, str]
     file: Path | None
+    certificate: Certificate | None = None
 
     def reloaded(self, fresh: "LoadedSettings") -> "LoadedSettings":
         """Return `fresh` with everything as it was that only a restart can change."""
         settings = dataclasses.replace(
             self.settings, **{section: getattr(fresh.settings, section) for section in RELOADABLE}
         )
+        if self.certificate is None or fresh.certificate is None:  # listeners stay plain, or stay with TLS
+            return dataclasses.replace(fresh, settings=settings, certificate=self.certificate)
+        pair = {key: getattr(fresh.settings.server, key) for key in PAIR}
+        settings = dataclasses.replace(settings, server=dataclasses.replace(settings.server, **pair))
         return dataclasses.replace(fresh, settings=settings)
 
     def waiting_for_restart(self, fresh: "LoadedSettings") -> list[str]:
         """Return the keys that differ in `fresh` and take effect after a restart only."""
-        before = effective_values(self.settings)
-        after = effective_values(fresh.settings)
-        return [format_key(path) for path in after if path[0] not in RELOADABLE and after[path] != before[path]]
+        taken = effective_values(self.reloaded(fresh).settings)
+        wanted = effective_values(fresh.settings)
+        return [format_key(path) for path, value in wanted.items() if value != taken[path]]
 
 
 def load_settings(
-    *, config_file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str]
+    *, config_file: Path | None, environment: Mapping[str, str], flags: Mapping[str, str], with_users: bool = True
 ) -> LoadedSettings:
-    """Return the effective settings; ConfigError says in one line what is wrong and where."""
+    """Return the effective settings; ConfigError says in one line what is wrong and where.
+
+    Without `with_users` the file of users need not be there yet, nor be right.
+    """
     file = config_file or find_config_file()
     entries = file_entries(file) if file else []
     entries += environment_entries(environment, [*BUILT_IN_URLS, *_upstream_names(entries)]) + flag_entries(flags)
@@ -88,10 +101,12 @@ def load_settings(
         upstreams={name: _build_upstream(given, name, is_default=name == default) for name in names},
         local=given.build(LocalSettings, "local"),
         log=given.build(LogSettings, "log"),
+        auth=given.build(_make_auth_settings if with_users else AuthSettings, "auth"),
     )
+    certificate = given.build(load_certificate, "server", keys=PAIR)
     sources = {format_key(path): given.source(path) for path in effective_values(settings)}
     sources[format_key((UPSTREAMS, DOCKER_HUB, "default"))] = given.source((UPSTREAMS, default, "default"))
-    return LoadedSettings(settings=settings, sources=sources, file=file)
+    return LoadedSettings(settings=settings, sources=sources, file=file, certificate=certificate)
 
 
 def find_config_file() -> Path | None:
@@ -196,6 +211,12 @@ def _build_upstream(given: _Given, name: str, *, is_default: bool) -> Configured
 def _make_client_settings(**chosen: Any) -> UpstreamSettings:
     settings = UpstreamSettings(**chosen)
     check_files(settings)
+    return settings
+
+
+def _make_auth_settings(**chosen: Any) -> AuthSettings:
+    settings = AuthSettings(**chosen)
+    check_users(settings)
     return settings
 
 

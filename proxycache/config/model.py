@@ -1,5 +1,6 @@
 """Everything that can be set, composed of what each room takes; rooms receive their own part, never the whole."""
 
+import ipaddress
 import math
 import re
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 from proxycache.observe.settings import LogSettings
 from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
+from proxycache.registry.settings import AuthSettings
 from proxycache.store.settings import StorageSettings
 from proxycache.upstream.settings import UpstreamSettings
 
@@ -27,6 +29,14 @@ class Address:
 
     host: str
     port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it: a loopback address, or "localhost"."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -48,7 +58,10 @@ class ServerSettings:
     workers: int = 0
     drain: float = 8.0
     public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
     offline: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
 
     def __post_init__(self) -> None:
         if not self.listen:
@@ -59,6 +72,20 @@ class ServerSettings:
             raise ValueError("drain: must end")
         if self.public_url:
             _check_public_url(self.public_url)
+        for proxy in self.trusted_proxies:
+            _check_network(proxy)
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether nobody from elsewhere reaches us. A name may come to mean other addresses, so only one counts."""
+        return all(address.is_loopback for address in self.listen)
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"trusted_proxies: {text!r} is neither an address nor a network such as 10.0.0.0/8") from None
 
 
 def _check_public_url(url: str) -> None:
@@ -76,6 +103,7 @@ class LocalSettings:
     """The repositories that live here. Raises ValueError with one line that names the key."""
 
     namespaces: tuple[str, ...] = ("local",)
+    sparse: bool = False
     max_manifest_size: int = 4 * 1024 * 1024
 
     def __post_init__(self) -> None:
@@ -105,6 +133,7 @@ class Settings:
     upstreams: dict[str, ConfiguredUpstream]
     local: LocalSettings = field(default_factory=LocalSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
 
     @property
     def default_upstream(self) -> str:

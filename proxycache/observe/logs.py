@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TextIO
 
-from proxycache.events import Event, FillEnded, RateLimitSeen, TokenRequested, UpstreamAnswered
+from proxycache.events import BlobPushed, Event, FillEnded, RateLimitSeen, TokenRequested, UpstreamAnswered
 from proxycache.observe.settings import LogSettings
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,13 @@ def configure_logging(
 def log_event(event: Event) -> None:
     """Log what happened: a line for each fill, details for who looks closer; subscribe it to `Events`."""
     match event:
+        case FillEnded(outcome="passed_through"):
+            pass  # who cannot keep a blob says so, with the reason, and not at each pull of it
         case FillEnded():
             level = logging.INFO if event.outcome == "published" else logging.WARNING
             logger.log(level, "fill ended", extra=_facts_of(event))
+        case BlobPushed():
+            logger.info("blob pushed", extra=_facts_of(event))
         case TokenRequested(outcome="granted") | UpstreamAnswered() | RateLimitSeen():
             logger.debug(_event_name(event), extra=_facts_of(event))
         case TokenRequested():

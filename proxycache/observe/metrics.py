@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from proxycache.events import (
+    BlobPushed,
     BlobsEvicted,
     BytesFetched,
     Event,
@@ -48,9 +49,8 @@ class Metrics:
             case BytesFetched():
                 self._fetched_bytes[event.upstream] += event.size
                 self._batch.touch()
-            case BlobsEvicted():
-                families.evicted_blobs.inc(event.count)
-                families.evicted_bytes.inc(event.size)
+            case BlobPushed() | BlobsEvicted():
+                families.count_blobs(event)
             case FillEnded():
                 families.fills.labels(event.upstream, event.outcome).inc()
             case FollowerJoined():
@@ -113,6 +113,8 @@ class _Families:
         self.fills = counter("fills", "Fills that ended.", "upstream", "outcome")
         self.evicted_blobs = counter("evicted_blobs", "Blobs that made room.")
         self.evicted_bytes = counter("evicted_bytes", "Bytes of the blobs that made room.")
+        self.pushed_blobs = counter("pushed_blobs", "Blobs that clients pushed.")
+        self.pushed_bytes = counter("pushed_bytes", "Bytes of the blobs that clients pushed.")
         self.token_requests = counter("token_requests", "Tokens asked for.", "upstream", "outcome")
         self.upstream_seconds = Histogram(
             "proxycache_upstream_answer_seconds",
@@ -134,6 +136,15 @@ class _Families:
             multiprocess_mode="livesum",
             registry=registry,
         )
+
+    def count_blobs(self, event: BlobPushed | BlobsEvicted) -> None:
+        """Count blobs that came from clients, or went."""
+        if isinstance(event, BlobPushed):
+            self.pushed_blobs.inc()
+            self.pushed_bytes.inc(event.size)
+        else:
+            self.evicted_blobs.inc(event.count)
+            self.evicted_bytes.inc(event.size)
 
 
 def _status_class(status: int) -> str:

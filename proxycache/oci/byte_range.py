@@ -55,15 +55,14 @@ def parse_range(header: str) -> ByteRange | None:
     """Return the one range that a Range header asks for, or None where the header is to be ignored.
 
     Ignored (RFC 9110, section 14.2) are other units, what is malformed, and several ranges at once: no registry's
-    client sends those, and the whole content is a correct answer to them.
+    client sends those, and the whole content is a correct answer to them. One that ends before it begins is understood,
+    and no content can satisfy it: the conformance suite wants that answer of the two that are allowed.
     """
     match = _RANGE.fullmatch(header)
     if match is None:
         return None
     first, last = (None if digits is None else int(digits) for digits in match.group("first", "last"))
     if first is None and last is None:
-        return None
-    if first is not None and last is not None and last < first:
         return None
     return ByteRange(first=first, last=last)
 

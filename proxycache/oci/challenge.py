@@ -32,6 +32,12 @@ class Challenge:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
+def format_challenge(challenge: Challenge) -> str:
+    """Return the header's value; every parameter is quoted, and no control character gets into it."""
+    pairs = (f'{key}="{_quote(value)}"' for key, value in challenge.parameters.items())
+    return f"{challenge.scheme.capitalize()} {','.join(pairs)}".rstrip()
+
+
 def parse_challenges(values: Sequence[str]) -> list[Challenge]:
     """Return the challenges of all WWW-Authenticate headers of an answer, in their order.
 
@@ -48,3 +54,8 @@ def parse_challenges(values: Sequence[str]) -> list[Challenge]:
                 of_this_header[-1].parameters.setdefault(item["key"].lower(), text)
         challenges += of_this_header
     return challenges
+
+
+def _quote(text: str) -> str:
+    visible = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return visible.replace("\\", "\\\\").replace('"', '\\"')

@@ -5,8 +5,10 @@
     │   ├── NameInvalid 400 · NameUnknown 404 · TagInvalid 400 [MANIFEST_INVALID]
     │   ├── ManifestUnknown 404 · ManifestInvalid 400 · ManifestTooLarge 413 · ManifestBlobUnknown 404
     │   ├── BlobUnknown 404 · DigestInvalid 400 · SizeInvalid 400
-    │   ├── BlobUploadUnknown 404 · BlobUploadInvalid 400 · RangeUnsatisfiable 416 [BLOB_UPLOAD_INVALID]
-    │   ├── Unauthorized 401 · Denied 403 · Unsupported 405 · TooManyRequests 429
+    │   ├── BlobUploadUnknown 404 · BlobUploadInvalid 400
+    │   ├── ChunkOutOfOrder 416 [BLOB_UPLOAD_INVALID] · RangeUnsatisfiable 416 [BLOB_UPLOAD_INVALID]
+    │   ├── BodyStalled 408 [UNKNOWN] · StorageFull 507 [UNKNOWN]
+    │   ├── Unauthorized 401 · SignInNeeded 401 [UNAUTHORIZED] · Denied 403 · Unsupported 405 · TooManyRequests 429
     │   └── UpstreamFailed 502/503/504 [UNKNOWN] · LoopDetected 508 [UNKNOWN] · Draining 503 [UNKNOWN]
     ├── UpstreamError              why another registry failed (upstream/errors.py)
     ├── StoreError                 what is wrong with the disk (store/errors.py)
@@ -121,8 +123,8 @@ class DigestInvalid(RegistryError):
     code = "DIGEST_INVALID"
     status = 400
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(f"invalid digest {digest[:200]!r}", detail={"digest": digest[:200]})
+    def __init__(self, digest: str, reason: str = "invalid digest") -> None:
+        super().__init__(f"{reason} {digest[:200]!r}", detail={"digest": digest[:200]})
 
 
 class SizeInvalid(RegistryError):
@@ -155,6 +157,35 @@ class BlobUploadInvalid(RegistryError):
         super().__init__(f"upload invalid: {reason}")
 
 
+class ChunkOutOfOrder(RegistryError):
+    """The chunk does not begin where the upload's bytes end (distribution-spec end-5)."""
+
+    code = "BLOB_UPLOAD_INVALID"
+    status = 416
+
+    def __init__(self, start: int, offset: int) -> None:
+        super().__init__(f"chunk out of order: it starts at {start}, and the next byte is {offset}")
+        self.offset = offset
+
+
+class BodyStalled(RegistryError):
+    """The client stopped sending in the middle of a body; the connection ends with this answer."""
+
+    status = 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing came of the body for {seconds:.0f} seconds")
+
+
+class StorageFull(RegistryError):
+    """What is pushed does not fit on the disk."""
+
+    status = 507
+
+    def __init__(self) -> None:
+        super().__init__("the registry's disk is full: nothing more can be stored; what was accepted stays")
+
+
 class RangeUnsatisfiable(RegistryError):
     """The range asked for lies outside of the content."""
 
@@ -176,6 +207,18 @@ class Unauthorized(RegistryError):
         super().__init__(reason)
 
 
+class SignInNeeded(Unauthorized):
+    """Signing in to this registry may help: the answer tells how, and for which `scope` to ask.
+
+    `problem` is what is wrong with the token that came, in the words of RFC 6750, section 3.1.
+    """
+
+    def __init__(self, reason: str = "authentication required", *, scope: str = "", problem: str = "") -> None:
+        super().__init__(reason)
+        self.scope = scope
+        self.problem = problem
+
+
 class Denied(RegistryError):
     """The caller may not do this."""
 
@@ -187,13 +230,16 @@ class Denied(RegistryError):
 
 
 class Unsupported(RegistryError):
-    """The operation is not possible here."""
+    """The operation is not possible here; `allowed` are the methods that are."""
 
     code = "UNSUPPORTED"
     status = 405
 
-    def __init__(self, reason: str = "the operation is unsupported") -> None:
+    def __init__(
+        self, reason: str = "the operation is unsupported", *, allowed: Sequence[str] = ("GET", "HEAD")
+    ) -> None:
         super().__init__(reason)
+        self.allowed = tuple(allowed)
 
 
 class TooManyRequests(RegistryError):

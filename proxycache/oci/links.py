@@ -20,6 +20,6 @@ def parse_next_link(header: str) -> dict[str, str] | None:
     return None
 
 
-def format_next_link(path: str, n: int, last: str) -> str:
-    """Return the Link header of a page of `n` entries at `path` that ends with `last`."""
-    return f'<{path}?{urlencode({"n": n, "last": last})}>; rel="next"'
+def format_next_link(path: str, n: int, last: str, **filters: str) -> str:
+    """Return the Link header of a page of `n` entries at `path` that ends with `last`; `filters` go on applying."""
+    return f'<{path}?{urlencode({"n": n, "last": last} | filters)}>; rel="next"'

@@ -30,6 +30,12 @@ class Manifest:
     artifact_type: str
     annotations: dict[str, str]
 
+    def required(self) -> tuple[Descriptor, ...]:
+        """Return those references that a registry must have; a layer that it may not hand out is elsewhere."""
+        return tuple(
+            item for item in self.references() if not (item.urls and media_types.is_nondistributable(item.media_type))
+        )
+
     def references(self) -> tuple[Descriptor, ...]:
         """Return what must be there for this manifest to be complete; its subject may come later or never."""
         config = () if self.config is None else (self.config,)
@@ -91,6 +97,17 @@ def manifest_media_type(body: bytes, content_type: str) -> str:
     if "config" in fields:
         return media_types.OCI_MANIFEST
     raise ManifestInvalid("neither its Content-Type nor its content tells its media type")
+
+
+def check_own_media_type(body: bytes, media_type: str) -> None:
+    """Raise ManifestInvalid if the manifest calls itself something else than the `media_type` it is pushed as.
+
+    Only of the types that are known here: what the fields of others mean is not ours to say.
+    """
+    if media_type in media_types.MANIFEST_TYPES:
+        own = _decode(body, dict[str, object]).get("mediaType")
+        if own not in (None, "", media_type):
+            raise ManifestInvalid(f"its mediaType is {str(own)[:100]!r}, and its Content-Type {media_type}")
 
 
 def recognise_manifest(body: bytes) -> str:

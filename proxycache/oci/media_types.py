@@ -14,6 +14,10 @@ DOCKER_SCHEMA1: Final = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
 MANIFEST_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+_FOREIGN_LAYERS = (
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+)
 MANIFEST_ACCEPT: Final = ", ".join(MANIFEST_TYPES)
 """What an upstream is asked for. Schema 1 is left out: registries convert to it, which changes the digest."""
 
@@ -39,3 +43,8 @@ def is_index(media_type: str) -> bool:
 def is_schema1(media_type: str) -> bool:
     """Return whether this is Docker's first manifest format, which is not served here."""
     return media_type in (DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED)
+
+
+def is_nondistributable(media_type: str) -> bool:
+    """Return whether a registry may not hand such a layer out, so that its `urls` say where it is (image-spec)."""
+    return media_type.startswith("application/vnd.oci.image.layer.nondistributable.") or media_type in _FOREIGN_LAYERS

@@ -28,7 +28,7 @@ class RuleSettings:
     def __post_init__(self) -> None:
         for key in ("allow", "deny"):
             for pattern in getattr(self, key):
-                _require_pattern(key, pattern)
+                require_pattern(key, pattern)
 
 
 def find_refusal(settings: RuleSettings, upstream: str, repository: RepositoryName) -> str:
@@ -40,11 +40,15 @@ def find_refusal(settings: RuleSettings, upstream: str, repository: RepositoryNa
 
 
 def _matches(pattern: str, upstream: str, repository: RepositoryName) -> bool:
-    """Tell whether `pattern` means `repository`; one that begins with the upstream's name is of canonical names.
+    """Tell whether `pattern` means `repository`; one that begins with the upstream's name is of canonical names."""
+    return matches_name(pattern, f"{upstream}/{repository}" if pattern.startswith(f"{upstream}/") else repository)
+
+
+def matches_name(pattern: str, name: str) -> bool:
+    """Tell whether `pattern` means all of `name`.
 
     Names come from anybody, so the work grows with the lengths only: no backtracking over parts.
     """
-    name = f"{upstream}/{repository}" if pattern.startswith(f"{upstream}/") else repository
     parts, wanted = name.split("/"), pattern.split("/")
     if wanted[-1] == _ANY_PARTS:
         wanted.append("*")  # what lies below a name is not that name itself
@@ -59,7 +63,8 @@ def _matches(pattern: str, upstream: str, repository: RepositoryName) -> bool:
     return len(parts) in ends
 
 
-def _require_pattern(key: str, pattern: str) -> None:
+def require_pattern(key: str, pattern: str) -> None:
+    """Raise ValueError, with one line that names `key`, if `pattern` is none."""
     if not _PATTERN.fullmatch(pattern):
         raise ValueError(f'{key}: {pattern!r} is no pattern of repositories such as "library/*" or "org/**"')
     if any(_ANY_PARTS in part and part != _ANY_PARTS for part in pattern.split("/")):

@@ -2,7 +2,8 @@
 
 A blob's rank is the level at its last use plus its worth; the level rises to the rank of what was evicted last. So what
 is not used ages without being touched, however fast or slowly the cache turns over (least frequently used with dynamic
-aging; Arlitt et al., "Evaluating content management techniques for Web proxy caches", 1999).
+aging; Arlitt et al., "Evaluating content management techniques for Web proxy caches", 1999). What can be had again goes
+first, whatever its rank: what its upstream no longer has is scarce (store/scarcity).
 """
 
 import math

@@ -65,6 +65,19 @@ def choose_route(table: RoutingTable, name: str, namespace: str | None, host: st
     return _upstream_route(table, table.default_upstream, name, RequestStyle.BARE)
 
 
+def canonical_pattern(table: RoutingTable, pattern: str) -> str | None:
+    """Return the pattern of canonical names that `pattern` means, read as a name would be; None: of local names."""
+    first, _, rest = pattern.partition("/")
+    registry = _registry(first) if rest else ""
+    if registry not in table.upstreams and not _looks_like_host(registry):
+        if _is_local(table, pattern):
+            return None
+        registry, rest = table.default_upstream, pattern
+    if registry == DOCKER_HUB and "/" not in rest and rest != "**":
+        rest = f"library/{rest}"
+    return f"{registry}/{rest}"
+
+
 def _upstream_route(table: RoutingTable, upstream: str, name: str, style: RequestStyle) -> Route:
     if upstream not in table.upstreams:
         raise NameUnknown(upstream[:300], "no such registry is configured")

@@ -1,8 +1,8 @@
-"""Which repository a request means, and whether its caller may read it.
+"""Which repository a request means, and whether its caller may do with it what it wants.
 
 What only our credentials can read is not handed to everybody: `visibility` says how an upstream's repositories are
-judged, and private ones are for loopback peers. To others they look like those that do not exist. What the rules of an
-upstream refuse is for nobody, held or not.
+judged, and private ones are for users whom a rule allows it, or for loopback peers where there are no rules. To others
+they look like those that do not exist. What the rules of an upstream refuse is for nobody, held or not.
 """
 
 import asyncio
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from proxycache.clock import Clock
 from proxycache.oci.digest import Digest
-from proxycache.oci.errors import Denied, NameUnknown
+from proxycache.oci.errors import Denied, NameUnknown, Unsupported
 from proxycache.oci.names import RepositoryName, Tag
 from proxycache.policy.admission import RuleSettings, find_refusal
 from proxycache.policy.freshness import FreshnessSettings
-from proxycache.policy.routing import RequestStyle, Route, RoutingTable, choose_route
+from proxycache.policy.permissions import Action
+from proxycache.policy.routing import RequestStyle, Route, choose_route
 from proxycache.registry.pace import Pace
+from proxycache.registry.permits import Caller, Permits
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.repositories import Visibility
@@ -26,19 +28,21 @@ from proxycache.tasks import SingleFlight
 from proxycache.upstream.client import UpstreamClient
 from proxycache.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamUnauthorized
 
-__all__ = ["Access", "Caller", "RequestStyle", "Route", "Upstream"]
+__all__ = ["Access", "Action", "Caller", "LocalRepository", "RequestStyle", "Route", "Upstream"]
 
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 86_400.0
-_HIDDEN = "not found, or private and so for clients on this machine only"
+_ANYBODY = Caller(is_loopback=False)
+_HIDDEN = "not found, or private and not for this client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks. `is_loopback`: from this machine, and not on behalf of somebody else."""
+class LocalRepository:
+    """A repository that lives here. `name` is canonical; `is_for_anybody`: everybody may pull from it."""
 
-    is_loopback: bool
+    name: str
+    is_for_anybody: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +61,14 @@ class Access:
 
     def __init__(
         self,
-        routing: RoutingTable,
+        permits: Permits,
         upstreams: Mapping[str, Upstream],
         tables: Tables,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
-        self._routing = routing
+        self._permits = permits
+        self._routing = permits.routing
         self._upstreams = upstreams
         self._tables = tables
         self._recorder = recorder
@@ -86,8 +91,8 @@ class Access:
     async def open(self, route: Route, caller: Caller, reference: Tag | Digest | None = None) -> UpstreamRepository:
         """Return the repository if `caller` may read it; `reference` is what its visibility may be asked with.
 
-        Raises Denied if the rules refuse it, UpstreamNotFound if it is not for this caller, UpstreamError if that could
-        not be found out.
+        Raises Denied if the rules refuse it, SignInNeeded where a user might read it, UpstreamNotFound if it is not for
+        this caller, UpstreamError if that could not be found out.
         """
         name = str(route.name)
         if route.upstream is None:
@@ -97,29 +102,102 @@ class Access:
         if rule:
             logger.warning("refused by rule", extra={"repository": name, "rule": rule})
             raise Denied(f"{name}: refused by the rules of this cache")
+        self._permits.require(caller, route, Action.PULL)
         is_public = True
         if upstream.client.has_credentials:
             is_public = await self._is_public(upstream, route, reference, caller)
-        if not is_public and not caller.is_loopback:
-            raise UpstreamNotFound(route.upstream, _HIDDEN)
+        if not is_public:
+            self._require_private(caller, route.upstream, name)
+        return self._repository(upstream, route, is_public=is_public)
+
+    async def open_origin(self, name: str, caller: Caller | None) -> UpstreamRepository | None:
+        """Return an upstream's repository, by canonical name, if everybody can read it there and `caller` may here.
+
+        None, too, where that cannot be told. Without a caller it is opened for those who may read what borrows from it.
+        """
+        upstream = self._find_admitted(name)
+        if upstream is None or (caller is not None and not self._permits.may_see(caller, name)):
+            return None
+        registry, _, repository = name.partition("/")
+        route = Route(upstream=registry, repository=RepositoryName(repository), style=RequestStyle.PREFIX)
+        try:
+            is_public = not upstream.client.has_credentials or await self._is_public(upstream, route, None, _ANYBODY)
+        except UpstreamError:
+            return None
+        return self._repository(upstream, route, is_public=True) if is_public else None
+
+    def _repository(self, upstream: Upstream, route: Route, *, is_public: bool) -> UpstreamRepository:
+        name = str(route.name)
         return UpstreamRepository(
             client=upstream.client,
             repository=route.repository,
             name=name,
             freshness=upstream.freshness,
             is_public=is_public,
+            is_for_anybody=is_public and self._permits.is_for_anybody(name),
             is_offline=upstream.is_offline,
             pace=upstream.pace,
         )
 
+    def _require_private(self, caller: Caller, upstream: str, name: str) -> None:
+        """Return if `caller` may have what is private; what does not exist ends in the same way for who may not."""
+        if self._permits.may_read_private(caller, name):
+            self._permits.require_asked_for(caller, Action.PULL)
+            return
+        if self._permits.may_help_to_sign_in(caller, name):  # clients sign in only when they are asked to
+            raise self._permits.ask(caller, Action.PULL)
+        raise UpstreamNotFound(upstream, _HIDDEN)
+
+    async def open_local(self, route: Route, caller: Caller, action: Action) -> LocalRepository:
+        """Return the local repository if `caller` may do that.
+
+        Raises Unsupported for an upstream's name, SignInNeeded where a user might do it, or Denied.
+        """
+        if route.upstream is not None:
+            raise self.read_only(route)
+        self._permits.require(caller, route, action)
+        name = str(route.name)
+        return LocalRepository(name=name, is_for_anybody=self._permits.is_for_anybody(name))
+
+    def read_only(self, route: Route) -> Unsupported:
+        """Return what a pusher to an upstream's name is told."""
+        own = ", ".join(f"{namespace}/" for namespace in self.local_namespaces)
+        return Unsupported(f"{route.name}: an upstream's, so read only here; push to a name below {own}")
+
+    async def may_pull(self, name: str, caller: Caller) -> bool:
+        """Tell whether `caller` may also pull from the repository of this canonical name.
+
+        A token has to be for it, unless everybody can read it where it comes from.
+        """
+        if self._permits.may_pull(caller, name):
+            return await self.may_list(name, caller)
+        return not self._is_local(name) and self._permits.may_see(caller, name) and await self._is_known_public(name)
+
     async def may_list(self, name: str, caller: Caller) -> bool:
         """Tell whether the catalog shows `name` to `caller`."""
+        if not self._permits.may_see(caller, name):
+            return False
+        if self._is_local(name):
+            return True
+        if self._find_admitted(name) is None:
+            return False
+        return self._permits.may_read_private(caller, name) or await self._is_known_public(name)
+
+    def _is_local(self, name: str) -> bool:
+        return any(f"{name}/".startswith(f"{namespace}/") for namespace in self.local_namespaces)
+
+    def _find_admitted(self, name: str) -> Upstream | None:
         registry, _, repository = name.partition("/")
         upstream = self._upstreams.get(registry)
         if upstream is None or find_refusal(upstream.rules, registry, RepositoryName(repository)):
-            return False
-        if caller.is_loopback or not upstream.client.has_credentials:
-            return True
+            return None
+        return upstream
+
+    async def _is_known_public(self, name: str) -> bool:
+        """Tell, without asking anybody, whether everybody can read it upstream."""
+        upstream = self._find_admitted(name)
+        if upstream is None or not upstream.client.has_credentials:
+            return upstream is not None
         match upstream.client.settings.visibility:
             case "public":
                 return True
@@ -146,7 +224,7 @@ class Access:
                 self._questions.start_or_join((name, reference), lambda: self._ask(client, route, reference))
             )
         except UpstreamError as error:
-            if known is None and not caller.is_loopback and not _is_hidden(error):
+            if known is None and not self._permits.may_read_private(caller, name) and not _is_hidden(error):
                 raise
             return known is not None and known.is_public
 

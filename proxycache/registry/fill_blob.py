@@ -16,6 +16,7 @@ from proxycache.clock import Clock
 from proxycache.events import Events, FillEnded
 from proxycache.policy.retry import resume_delay
 from proxycache.registry.make_room import RoomMaker
+from proxycache.registry.note_unkept import Unkept
 from proxycache.registry.outcomes import Failure, decode_failure, encode_outcome, failure_of
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
@@ -44,6 +45,7 @@ class FillServices:
     pumps: Pumps
     recorder: Recorder
     room: RoomMaker
+    unkept: Unkept
     events: Events
     clock: Clock
     tasks: Tasks
@@ -291,7 +293,7 @@ class _Fill:
             try:
                 await self._writer.publish(self._services.blobs)
             except (OSError, StoreError) as error:
-                self._log_disk_trouble(error)
+                self._note_unkept(error)
                 self._writer.discard()
                 return "passed_through"
             self._spool.notify()
@@ -307,14 +309,14 @@ class _Fill:
 
     def _give_up_on_disk(self, error: OSError | StoreFull) -> str:
         """Let every reader fetch the rest itself: a full or broken disk is no reason to fail a pull."""
-        self._log_disk_trouble(error)
+        self._note_unkept(error)
         reason = f"the disk refuses the blob: {getattr(error, 'strerror', None) or error}"
         self._writer.fail(encode_outcome(Failure("disk", self._source.upstream, reason)))
         self._writer.discard()
         return "passed_through"
 
-    def _log_disk_trouble(self, error: Exception) -> None:
-        logger.warning("cannot keep blob", extra={"digest": str(self._spool.digest), "why": str(error)})
+    def _note_unkept(self, error: Exception) -> None:
+        self._services.unkept.note(self._source.name, self._spool.digest, error)
 
 
 def _wrong_sources(spools: Spools, spool: Spool) -> set[str]:

@@ -1,13 +1,12 @@
 """Keep a manifest that was pulled: its exact bytes as a blob, then its rows (invariants 2 and 10)."""
 
-import logging
-
 import msgspec
 
 from proxycache.oci import media_types
 from proxycache.oci.errors import ManifestInvalid
 from proxycache.oci.manifest import parse_manifest
 from proxycache.registry.make_room import RoomMaker
+from proxycache.registry.note_unkept import Unkept
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.blobs import BlobStore
@@ -15,8 +14,6 @@ from proxycache.store.errors import StoreError
 from proxycache.store.manifests import ManifestRow
 from proxycache.upstream.client import FetchedManifest
 from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamNotFound
-
-logger = logging.getLogger(__name__)
 
 
 class SchemaOneOnly(UpstreamNotFound):
@@ -29,10 +26,11 @@ class SchemaOneOnly(UpstreamNotFound):
 class ManifestKeeper:
     """Puts manifests where the next asker finds them."""
 
-    def __init__(self, blobs: BlobStore, recorder: Recorder, room: RoomMaker, *, max_size: int) -> None:
+    def __init__(self, blobs: BlobStore, recorder: Recorder, room: RoomMaker, unkept: Unkept, *, max_size: int) -> None:
         self._blobs = blobs
         self._room = room
         self._recorder = recorder
+        self._unkept = unkept
         self.max_size = max_size
 
     async def keep(self, source: UpstreamRepository, fetched: FetchedManifest) -> None:
@@ -61,6 +59,6 @@ class ManifestKeeper:
                 await self._blobs.put(fetched.digest, fetched.body)
             except (OSError, StoreError) as error:
                 await self._room.release(fetched.digest)
-                logger.warning("cannot keep manifest", extra={"digest": str(fetched.digest), "why": str(error)})
+                self._unkept.note(source.name, fetched.digest, error)
                 return
             await self._recorder.record_manifest(source, row, manifest.references())

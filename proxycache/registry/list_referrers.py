@@ -1,4 +1,4 @@
-"""List what refers to a manifest (signatures, SBOMs): the upstream's list, merged with what is held.
+"""List what refers to a manifest (signatures, SBOMs): what was pushed, or an upstream's list and what is held of it.
 
 An upstream without the referrers API is asked for the tag that stands for it (distribution-spec, "Referrers Tag
 Schema"). Its list is kept like a tag: fresh for a while, then stale, which still counts when nobody answers. That
@@ -16,6 +16,7 @@ import msgspec
 from proxycache.clock import Clock
 from proxycache.oci.digest import Digest
 from proxycache.oci.names import Tag
+from proxycache.registry.access import LocalRepository
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.documents import Document
@@ -33,14 +34,19 @@ RawDescriptor = dict[str, Any]
 
 _NOTHING = b"[]"
 _MOST_EMPTY_LISTS = 4096
+_MOST_LISTED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferrerList:
-    """Descriptors as JSON values. `stale_because`: set when the upstream could not be asked."""
+    """Descriptors as JSON values. `stale_because`: set when the upstream could not be asked.
+
+    `next_last` asks for the next page.
+    """
 
     descriptors: list[RawDescriptor]
     stale_because: str = ""
+    next_last: str | None = None
 
 
 class ReferrerLister:
@@ -68,6 +74,20 @@ class ReferrerLister:
             ],
             stale_because=reason,
         )
+
+    async def list_local(
+        self, repository: LocalRepository, subject: Digest, artifact_type: str, *, n: int | None, last: str | None
+    ) -> ReferrerList:
+        """Return a page of a local repository's referrers, in the order of their digests; raises StoreError.
+
+        A page is never longer than _MOST_LISTED: clients read a list as one manifest, and refuse it beyond 4 MiB.
+        """
+        count = min(n or _MOST_LISTED, _MOST_LISTED)
+        rows = await self._tables.local_content.list_referrers(
+            repository.name, subject, artifact_type, n=count + 1, last=last or ""
+        )
+        next_last = str(rows[count - 1].digest) if len(rows) > count else None
+        return ReferrerList(descriptors=[_descriptor(row) for row in rows[:count]], next_last=next_last)
 
     async def _from_upstream(
         self, source: UpstreamRepository, subject: Digest, key: str, known: Document | None

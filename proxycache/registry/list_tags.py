@@ -1,7 +1,9 @@
-"""List a repository's tags, as its upstream has them; those that are held, where it cannot be asked."""
+"""List a repository's tags: a local one's, or as its upstream has them; those held, where that cannot be asked."""
 
 from dataclasses import dataclass
 
+from proxycache.oci.errors import NameUnknown
+from proxycache.registry.access import LocalRepository
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.tables import Tables
@@ -36,11 +38,20 @@ class TagLister:
             return TagList(tags=held.tags, next_last=held.next_last, next_n=held.next_n, stale_because=str(error))
         return TagList(tags=page.tags, next_last=page.next_last, next_n=page.next_n)
 
+    async def list_local(self, repository: LocalRepository, *, n: int | None, last: str | None) -> TagList:
+        """Return a page of a local repository's tags; raises NameUnknown where nothing was pushed, or StoreError."""
+        page = await self._page(repository.name, n, last)
+        if not page.tags and not await self._tables.local_content.is_known(repository.name):
+            raise NameUnknown(repository.name)
+        return page
+
     async def _list_held(self, name: str, n: int | None, last: str | None) -> TagList:
+        return await self._recorder.known(self._page(name, n, last)) or TagList(tags=[])
+
+    async def _page(self, name: str, n: int | None, last: str | None) -> TagList:
         if n == 0:
             return TagList(tags=[])
-        one_more = None if n is None else n + 1
-        tags = await self._recorder.known(self._tables.tags.list_tags(name, n=one_more, last=last)) or []
+        tags = await self._tables.tags.list_tags(name, n=None if n is None else n + 1, last=last)
         if n is None or len(tags) <= n:
             return TagList(tags=tags)
         return TagList(tags=tags[:n], next_last=tags[n - 1], next_n=n)

@@ -17,9 +17,10 @@ from proxycache.registry.note_use import Uses
 from proxycache.store.blobs import BlobStore
 from proxycache.store.errors import StoreError, StoreFull
 from proxycache.store.leases import Leases
+from proxycache.store.removal import let_stay, remove_files
 from proxycache.store.space import LEASE, Space
 from proxycache.store.spool import Spools
-from proxycache.store.usage import Candidate, Usage
+from proxycache.store.usage import FIRST, Candidate, Place, Usage
 from proxycache.tasks import run_to_end
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 _BATCH = 256
 _IDLE_SECONDS = 60.0
 _FUTILE_SECONDS = 1.0
-_FIRST = (float("-inf"), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,18 @@ class RoomMaker:
         """End what was reserved for `digest`: its row is there, or nothing comes."""
         await self._services.space.release(digest)
 
+    async def free_disk(self, need: int) -> bool:
+        """Tell whether the disk takes `need` bytes that the budget does not count; evict for them if it must."""
+        services = self._services
+        if await run_to_end(services.space.available_on_disk) >= need:
+            return True
+        async with self._turn, services.leases.claim(LEASE):
+            lacking = need - await run_to_end(services.space.available_on_disk)
+            if lacking <= 0:  # made while we waited
+                return True
+            await self._evict(lacking + services.space.headroom)
+        return await run_to_end(services.space.available_on_disk) >= need
+
     async def close(self) -> None:
         """Give back what this process may still give away."""
         await run_to_end(self._services.space.allowance.close)
@@ -102,12 +114,24 @@ class RoomMaker:
 
     async def _make_room(self, reserve: Callable[..., int], *what: object) -> bool:
         """Evict if `reserve` says that something is lacking; tell whether nothing is in the end."""
-        lacking = await run_to_end(reserve, *what, await self._cached_bytes())
+        lacking = await self._count_and(reserve, *what)
         if lacking > 0:
             await self._evict(lacking + self._services.space.headroom)
             # Counted anew: the bytes of a spool that was given up stay for as long as somebody reads them.
-            lacking = await run_to_end(reserve, *what, await self._cached_bytes())
+            lacking = await self._count_and(reserve, *what)
         return lacking <= 0
+
+    async def _count_and(self, reserve: Callable[..., int], *what: object) -> int:
+        """Reserve, and return how many bytes are lacking for it.
+
+        A promise that became a row after we had counted the rows is in neither: then it is counted and promised anew.
+        """
+        cached_bytes = await self._cached_bytes()
+        while True:
+            lacking = await run_to_end(reserve, *what, cached_bytes)
+            before, cached_bytes = cached_bytes, await self._cached_bytes()
+            if lacking > 0 or cached_bytes <= before:
+                return lacking
 
     async def _cached_bytes(self) -> int:
         try:
@@ -122,7 +146,7 @@ class RoomMaker:
         if services.clock.monotonic() < self._futile_until:
             return 0  # everything is pinned, or being read: do not look through all of it for each fill
         freed = await run_to_end(services.spools.abandon, need, _IDLE_SECONDS)
-        after: tuple[float, str] | None = _FIRST
+        after: Place | None = FIRST
         try:
             await services.uses.write()
             while freed < need and after is not None:
@@ -136,22 +160,11 @@ class RoomMaker:
 
     async def _remove(self, batch: list[Candidate]) -> int:
         """Remove the files of marked blobs, then their rows; return how many bytes that freed."""
-        gone: list[Candidate] = []
-        stayed: list[Candidate] = []
-        for candidate in batch:
-            is_gone = await self._remove_file(candidate)
-            (gone if is_gone else stayed).append(candidate)
-        ranks = [candidate.rank for candidate in gone if candidate.rank < MANIFEST_WORTH]
-        await self._services.usage.forget(gone, stayed, level=max(ranks, default=0.0))
-        freed = sum(candidate.size for candidate in gone)
-        if gone:
-            self._services.events.emit(BlobsEvicted(count=len(gone), size=freed))
-        return freed
-
-    async def _remove_file(self, candidate: Candidate) -> bool:
-        """Tell whether the file is gone; one that the disk refuses to remove must not keep all others here."""
-        try:
-            return await self._services.blobs.remove(candidate.digest)
-        except StoreError as error:
-            logger.warning("cannot remove blob", extra={"digest": str(candidate.digest), "why": str(error)})
-            return False
+        blobs, usage = self._services.blobs, self._services.usage
+        removed = await remove_files(blobs, usage, batch)
+        await let_stay(blobs, usage, removed.stayed)
+        ranks = [candidate.rank for candidate in removed.gone if candidate.rank < MANIFEST_WORTH]
+        await usage.forget(removed.gone, blobs.has, level=max(ranks, default=0.0))
+        if removed.gone:
+            self._services.events.emit(BlobsEvicted(count=len(removed.gone), size=removed.size))
+        return removed.size

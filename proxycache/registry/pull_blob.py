@@ -6,7 +6,6 @@ has them, as bytes. A stream that raises in mid-body must be cut by who sends it
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ from proxycache.store.spool import HELD_BACK_BYTES, Spool, servable
 from proxycache.store.spool_record import Progress, SpoolState
 from proxycache.tasks import SingleFlight
 from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamNotFound, UpstreamUnreachable
-
-logger = logging.getLogger(__name__)
 
 FAR_AHEAD_BYTES = 64 * 1024 * 1024
 _LOOKS = 5
@@ -76,10 +73,10 @@ class BlobPuller:
         for _ in range(_LOOKS):
             held = await self._presence.find(source, digest)
             if held is not None:
-                return _stream_of_file(held, digest, wanted)
+                return stream_of_file(held, digest, wanted)
             size = await self._services.recorder.find_size(source.name, digest)
             if size is not None and not self._services.room.fits(size):
-                self._note_disk_trouble(source, digest, StoreFull(digest, size))
+                self._note_unkept(source, digest, StoreFull(digest, size))
                 return await self._open_past_disk(source, digest, wanted)
             stream = await self._open_fill(source, digest, wanted)
             if stream is not None:
@@ -115,7 +112,7 @@ class BlobPuller:
             try:
                 spool = resources.enter_context(self._services.spools.use(digest))
             except (OSError, StoreError) as error:
-                self._note_disk_trouble(source, digest, error)
+                self._note_unkept(source, digest, error)
                 return await self._open_past_disk(source, digest, wanted)
             await self._check_may_read(source, spool)
             before = spool.progress()
@@ -192,8 +189,8 @@ class BlobPuller:
             await self._services.recorder.record_absence(source, "blob", str(spool.digest), error)
         raise error
 
-    def _note_disk_trouble(self, source: UpstreamRepository, digest: Digest, error: Exception) -> None:
-        logger.warning("cannot keep blob", extra={"digest": str(digest), "why": str(error)})
+    def _note_unkept(self, source: UpstreamRepository, digest: Digest, error: Exception) -> None:
+        self._services.unkept.note(source.name, digest, error)
         self._services.events.emit(
             FillEnded(
                 upstream=source.upstream,
@@ -240,7 +237,8 @@ def _span(wanted: ByteRange | None, size: int) -> Span:
     return Span(start=0, stop=size) if wanted is None else wanted.resolve(size)
 
 
-def _stream_of_file(held: OpenBlob, digest: Digest, wanted: ByteRange | None) -> BlobStream:
+def stream_of_file(held: OpenBlob, digest: Digest, wanted: ByteRange | None) -> BlobStream:
+    """Return the stream of a held blob, which owns it from now on; raises RangeUnsatisfiable."""
     with contextlib.ExitStack() as resources:
         resources.enter_context(held)
         span = _span(wanted, held.size)

@@ -15,6 +15,7 @@ from proxycache.registry.record import Recorder
 from proxycache.registry.resolve_tag import TagResolver
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.leases import Leases
+from proxycache.store.tags import TagRow
 from proxycache.tasks import SingleFlight, run_to_end
 from proxycache.upstream.client import FetchedManifest
 from proxycache.upstream.errors import UpstreamError, UpstreamNotFound
@@ -73,6 +74,10 @@ class ManifestPuller:
         return replace(
             manifest, fresh_until=tag.fresh_until, stale_because=tag.stale_because, age_seconds=tag.age_seconds
         )
+
+    async def ask_now(self, source: UpstreamRepository, tag: Tag) -> TagRow:
+        """Ask the upstream where `tag` points, whatever is fresh, and note the answer; raises UpstreamError."""
+        return await self._resolver.ask_now(source, tag)
 
     async def _pull_digest(self, source: UpstreamRepository, digest: Digest, *, with_body: bool) -> PulledManifest:
         held = await self._read(source, digest)

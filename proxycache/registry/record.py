@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from proxycache.clock import Clock
 from proxycache.oci.descriptor import Descriptor
-from proxycache.oci.digest import Digest
+from proxycache.oci.digest import Digest, parse_digest
 from proxycache.policy.eviction import BlobUse, worth
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.errors import StoreError
@@ -84,13 +84,18 @@ class Recorder:
     async def record_absence(
         self, source: UpstreamRepository, kind: str, reference: str, answer: UpstreamNotFound
     ) -> None:
-        """Note that the upstream does not have it, and why; it counts for `negative_for`. A tag is forgotten."""
+        """Note that the upstream does not have it, and why; it counts for `negative_for`. A tag is forgotten.
+
+        What is held of a tag or a manifest is scarce from then on. A blob that is held is never asked for.
+        """
         now = self._clock.now()
         key, until = _key(source, kind, reference), now + source.freshness.negative_for
 
         async def write() -> None:
             if kind == "tag":
                 await self._tables.tags.remove(source.name, reference, checked_at=now)
+            if kind == "manifest":
+                await self._tables.manifests.note_gone(source.name, parse_digest(reference))
             if until > now:
                 await self._tables.negatives.record(key, answer.reason, until=until, now=now)
 

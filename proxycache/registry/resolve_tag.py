@@ -5,6 +5,7 @@ a second when the upstream is slow, unreachable, limits us or fails; the questio
 """
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
@@ -16,7 +17,7 @@ from proxycache.registry.keep_manifest import ManifestKeeper, SchemaOneOnly
 from proxycache.registry.outcomes import Failure, Outcome, TagAnswer, decode_outcome, encode_outcome, failure_of
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
-from proxycache.store.leases import Leases
+from proxycache.store.leases import Claim, Leases
 from proxycache.store.tags import TagRow
 from proxycache.tasks import SingleFlight
 from proxycache.upstream.client import FetchedManifest
@@ -86,6 +87,16 @@ class TagResolver:
             raise failure.error()
         return self._resolved(source, await asyncio.shield(self._ask(source, tag)), known=None)
 
+    async def ask_now(self, source: UpstreamRepository, tag: Tag) -> TagRow:
+        """Ask the upstream where `tag` points, however fresh what is known may be; raises UpstreamError.
+
+        What others were told while we waited for our turn does not count: their question may be older than ours.
+        """
+        while True:
+            async with self._claim(source, tag) as claim:
+                if claim.inherited is None:
+                    return await self._ask_for_all(source, tag, claim)
+
     async def get_moved(self, source: UpstreamRepository, tag: Tag) -> FetchedManifest:
         """Get the manifest by its tag, whose digest the upstream does not have: it has moved, or HEAD named another."""
         failure = self._find_recent_failure(source, tag)
@@ -142,19 +153,26 @@ class TagResolver:
         return row
 
     async def _ask_in_turn(self, source: UpstreamRepository, tag: Tag) -> TagRow:
-        async with self._leases.claim(f"tag {source.name} {tag}") as claim:
+        async with self._claim(source, tag) as claim:
             if claim.inherited is not None:
                 return _row_of(decode_outcome(claim.inherited), source, tag)
             known = await self._recorder.find_tag(source.name, tag)
             if known is not None and self._state(source, known) is TagState.FRESH:
                 return known
-            try:
-                row = await self._ask_upstream(source, tag)
-            except UpstreamError as error:
-                claim.settle(encode_outcome(failure_of(error)))
-                raise
-            claim.settle(encode_outcome(TagAnswer(str(row.digest), row.media_type, row.size, row.checked_at)))
-            return row
+            return await self._ask_for_all(source, tag, claim)
+
+    def _claim(self, source: UpstreamRepository, tag: Tag) -> AbstractAsyncContextManager[Claim]:
+        return self._leases.claim(f"tag {source.name} {tag}")
+
+    async def _ask_for_all(self, source: UpstreamRepository, tag: Tag, claim: Claim) -> TagRow:
+        """Ask, and leave the outcome to those who wait for the claim, which is ours."""
+        try:
+            row = await self._ask_upstream(source, tag)
+        except UpstreamError as error:
+            claim.settle(encode_outcome(failure_of(error)))
+            raise
+        claim.settle(encode_outcome(TagAnswer(str(row.digest), row.media_type, row.size, row.checked_at)))
+        return row
 
     async def _ask_upstream(self, source: UpstreamRepository, tag: Tag) -> TagRow:
         asked_at = self._clock.now()

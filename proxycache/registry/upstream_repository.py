@@ -12,13 +12,17 @@ from proxycache.upstream.errors import UpstreamUnreachable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRepository:
-    """A repository of an upstream. `name` is canonical; `is_public`: anybody here may read it."""
+    """A repository of an upstream. `name` is canonical.
+
+    `is_public`: everybody can read it upstream; `is_for_anybody`: and may here, whoever asks.
+    """
 
     client: UpstreamClient
     repository: RepositoryName
     name: str
     freshness: FreshnessSettings
     is_public: bool
+    is_for_anybody: bool
     is_offline: bool
     pace: Pace | None = None
 

@@ -6,6 +6,7 @@ all: each takes one at a time from a socket that queues many.
 
 import errno
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,16 +38,18 @@ def open_listeners(addresses: Iterable[Address]) -> list[socket.socket]:
     return listeners
 
 
-def listener_urls(listeners: Iterable[socket.socket]) -> list[str]:
+def listener_urls(listeners: Iterable[socket.socket], *, scheme: str = "http") -> list[str]:
     """Return where clients find the listeners, with the ports that they really have."""
     names = [listener.getsockname() for listener in listeners]
-    return [f"http://{Address(host=name[0], port=name[1])}" for name in names]
+    return [f"{scheme}://{Address(host=name[0], port=name[1])}" for name in names]
 
 
-async def start_sites(runner: BaseRunner, listeners: Sequence[socket.socket]) -> None:
-    """Serve `runner` on the shared listeners, taking one connection at a time."""
+async def start_sites(
+    runner: BaseRunner, listeners: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None
+) -> None:
+    """Serve `runner` on the shared listeners, taking one connection at a time; with `tls`, nothing but TLS."""
     for listener in listeners:
-        await SockSite(runner, listener, backlog=1).start()
+        await SockSite(runner, listener, ssl_context=tls, backlog=1).start()
         listener.listen(QUEUE_LENGTH)  # the queue is the socket's, and longer than what one worker takes
 
 

@@ -120,7 +120,7 @@ class Supervisor:
         settings = self._loaded.settings
         logger.info(
             "listening on %s",
-            ", ".join(listener_urls(self._sockets)),
+            ", ".join(listener_urls(self._sockets, scheme="https" if self._loaded.certificate else "http")),
             extra={
                 "mirror_of": settings.default_upstream,
                 "upstreams": ",".join(settings.upstreams),
@@ -128,6 +128,13 @@ class Supervisor:
                 "workers": count,
             },
         )
+        self._tell_doubt()
+
+    def _tell_doubt(self) -> None:
+        certificate = self._loaded.certificate
+        if certificate is not None and certificate.doubt:
+            file = self._loaded.settings.server.tls_certificate
+            logger.warning("clients will refuse the certificate", extra={"file": file, "why": certificate.doubt})
 
     def _drain(self) -> None:
         if self._drain_ends_at is None:
@@ -147,6 +154,7 @@ class Supervisor:
             logger.warning("restart needed", extra={"keys": ", ".join(waiting)})
         self._loaded = self._loaded.reloaded(fresh)
         logger.info("configuration reloaded", extra={"file": fresh.file})
+        self._tell_doubt()
         self._signal_workers(signal.SIGHUP)
 
     def _signal_workers(self, number: signal.Signals) -> None:

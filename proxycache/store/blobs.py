@@ -1,8 +1,8 @@
 """Finished content, one read-only file per digest.
 
 A file under `blobs/` is complete, verified and never modified (invariant 1). Who reads it holds a shared lock on it;
-who removes it takes the exclusive lock without waiting, or leaves the file alone. The lock ends with its holder, so
-a killed process pins nothing. Only this file knows that a blob is a file.
+who pushes it, on its folder; who removes it takes both exclusively without waiting, or leaves the file alone. A lock
+ends with its holder, so a killed process pins nothing. Only this file knows that a blob is a file.
 
 `open`, `has` and `size` are the hot path: a few microseconds each, so they run on the event loop. Everything else
 runs in threads.
@@ -10,9 +10,10 @@ runs in threads.
 
 import asyncio
 import fcntl
+import functools
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import BinaryIO, Self
 
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.oci.errors import DigestInvalid
-from proxycache.store.durable import publish_file, sync_directory
+from proxycache.store.durable import make_directory, publish_file, sync_directory
 from proxycache.store.errors import BlobCorrupt, StoreUnusable
 from proxycache.store.layout import Layout
+from proxycache.tasks import run_to_end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class BlobStore:
                 file = FileIO(path)
             except FileNotFoundError:
                 return None
-            if _try_lock(file, fcntl.LOCK_SH):
+            if _try_lock(file.fileno(), fcntl.LOCK_SH):
                 status = os.fstat(file.fileno())
                 if status.st_nlink > 0:  # else it was removed between open and lock
                     return OpenBlob(file=file, size=status.st_size)
@@ -96,13 +98,54 @@ class BlobStore:
                 sync_directory(target.parent)  # whoever published it may not have come to this step
                 source.unlink(missing_ok=True)
 
+    @asynccontextmanager
+    async def kept(self, digest: Digest) -> AsyncIterator[None]:
+        """Let nobody remove the blob while the block runs, whether it is here yet or not.
+
+        From before content is published until its row is there: else who decided to remove an old copy could take
+        the new one.
+        """
+        folder = await run_to_end(self._lock_folder, digest)
+        try:
+            yield
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def keeping(self, digest: Digest) -> Iterator[None]:
+        """*Blocking.* Do what `kept` does."""
+        folder = self._lock_folder(digest)
+        try:
+            yield
+        finally:
+            os.close(folder)
+
+    def _lock_folder(self, digest: Digest) -> int:
+        folder = self._layout.blob(digest).parent
+        with _failures_named(folder):
+            descriptor = _open_folder(folder)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            return descriptor
+
     async def put(self, digest: Digest, content: bytes) -> None:
         """Publish `content`, which is small; raises BlobCorrupt if it is not what `digest` names."""
         await asyncio.to_thread(self._put, digest, content)
 
-    async def remove(self, digest: Digest) -> bool:
-        """Remove the blob and return whether it is gone; one that somebody reads is left alone."""
-        return await asyncio.to_thread(self._remove, digest)
+    async def remove(self, digest: Digest, is_leaving: Callable[[Digest], Awaitable[bool]]) -> bool:
+        """Remove the blob and return whether it is gone; one that somebody reads or pushes is left alone.
+
+        `is_leaving` tells whether it is still to go. It is asked when nobody can push the blob any more: since that
+        was decided, it may have been pushed.
+        """
+        path = self._layout.blob(digest)
+        locks = await run_to_end(self._lock_to_remove, path)
+        if locks is None:
+            return False
+        with locks, _failures_named(path):
+            if not await is_leaving(digest):
+                return False
+            await run_to_end(functools.partial(path.unlink, missing_ok=True))
+            return True
 
     async def iterate(self) -> AsyncIterator[Digest]:
         """Yield the digest of every blob, in no order; what is published or removed meanwhile may be missed or seen."""
@@ -123,24 +166,33 @@ class BlobStore:
             finally:
                 source.unlink(missing_ok=True)
 
-    def _remove(self, digest: Digest) -> bool:
-        path = self._layout.blob(digest)
-        with _failures_named(path):
+    def _lock_to_remove(self, path: Path) -> ExitStack | None:
+        """Return the locks that keep readers and publishers out, or None where there are some.
+
+        Publishers are kept out of where there is no file, too: theirs must not be the one that is removed.
+        """
+        with _failures_named(path), ExitStack() as locks:
+            folder = _open_folder(path.parent)
+            locks.callback(os.close, folder)
+            if not _try_lock(folder, fcntl.LOCK_EX):
+                return None
             try:
-                file = FileIO(path)
+                file = locks.enter_context(FileIO(path))
             except FileNotFoundError:
-                return True
-            with file:
-                if not _try_lock(file, fcntl.LOCK_EX):
-                    return False
-                if os.fstat(file.fileno()).st_nlink > 0:  # else somebody else removed it, and the name is not its own
-                    path.unlink(missing_ok=True)
-                return True
+                return locks.pop_all()
+            if _try_lock(file.fileno(), fcntl.LOCK_EX):
+                return locks.pop_all()
+        return None
 
 
-def _try_lock(file: FileIO, kind: int) -> bool:
+def _open_folder(folder: Path) -> int:
+    make_directory(folder)
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -4,13 +4,13 @@
 - Every write begins with BEGIN IMMEDIATE: a deferred transaction that reads and then writes fails at once when another
   process wrote in between, however long it was ready to wait.
 - `synchronous=NORMAL`: a power cut may take the last commits back, but never tears or reorders them. That fits rows
-  about cached content: a row that is lost costs a question upstream, and files go before rows. Only what was
-  promised to somebody would need FULL, at 2.5 times the price of a commit.
+  about cached content: a row that is lost costs a question upstream, and files go before rows. What is promised to a
+  pusher is committed with FULL (`is_durable`), at 2.5 times the price.
 - Statements (in the files of the tables) keep to what SQLite and PostgreSQL share.
 - Every failure is a StoreError, so that a pull of what lies on the disk can go on without rows (invariant 12).
 
-Three connections: one that writes and one that reads, each with its thread, and one for `generation`, which costs
-5 µs on the event loop where a thread would cost 50. None of them survives a fork: open after it.
+Three connections: one that writes and one that reads, each with its thread, and one for `generation` and `revocations`,
+which costs 5 µs on the event loop where a thread would cost 50. None of them survives a fork: open after it.
 """
 
 import asyncio
@@ -44,6 +44,9 @@ class Database:
         self._reader = reader
         self._watcher = watcher
         self._write_lock = asyncio.Lock()
+        self._is_durable = False
+        self._revocations = 0
+        self._counted_at: int | None = None
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -77,14 +80,16 @@ class Database:
             return [tuple(row) for row in await self._reader.execute_fetchall(sql, parameters)]
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def transaction(self, *, is_durable: bool = False) -> AsyncIterator[aiosqlite.Connection]:
         """Hold the write lock and yield the connection that writes; read from it by `execute_fetchall` only.
 
-        Leaving commits: then all processes see the rows. An error or a cancellation inside rolls back.
+        Leaving commits: then all processes see the rows, and if `is_durable`, not even a power cut takes them back. An
+        error or a cancellation inside rolls back.
         """
         async with self._turn_to_write():
             with _failures_named(self._path):
                 try:
+                    await self._set_durable(is_durable=is_durable)
                     await self._writer.execute("BEGIN IMMEDIATE")
                     yield self._writer
                     await self._writer.commit()
@@ -92,6 +97,12 @@ class Database:
                     # The connection's thread works in order: this comes after a statement whose caller was cancelled.
                     await self._writer.rollback()
                     raise
+
+    async def _set_durable(self, *, is_durable: bool) -> None:
+        """Choose what a commit waits for; the setting cannot change inside a transaction."""
+        if is_durable != self._is_durable:
+            await self._writer.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._is_durable = is_durable
 
     def generation(self) -> int:
         """Return a number that is another one after any commit of any process (invariant 11); runs on the event loop.
@@ -103,6 +114,20 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise _store_error(self._path, error) from error
         return row[0]
+
+    def revocations(self) -> int:
+        """Return a number that grows when something that was answered may no longer be (invariant 11): a tag has moved,
+        content was taken away. What only comes to be known changes no answer that was given. On the event loop, as
+        `generation`, and to be asked for before reading likewise.
+        """
+        generation = self.generation()
+        if generation != self._counted_at:
+            try:
+                row: tuple[int] = self._watcher.execute("SELECT count FROM revocations").fetchone()
+            except sqlite3.DatabaseError as error:
+                raise _store_error(self._path, error) from error
+            self._revocations, self._counted_at = row[0], generation
+        return self._revocations
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:

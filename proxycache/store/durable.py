@@ -12,6 +12,7 @@ process may be killed without harm to any file that has its final name:
 Before step 4 a crash leaves a temporary file, after it a finished one. All functions block: run them in a thread.
 """
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -55,23 +56,51 @@ def publish_file(source: Path, target: Path) -> None:
         os.close(descriptor)
     make_directory(target.parent)
     _rename(source, target)
+    sync_directory(target.parent)
 
 
-def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Write `path` with `content`, durable on return; a reader sees the old file or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def write_file(path: Path, content: bytes, mode: int, *, is_durable: bool = True) -> None:
+    """Write `path` with `content`, durable on return; a reader sees the old file or the new one, never a part.
+
+    With `is_durable` off this outlives the process, but not a power cut.
+    """
+    temporary = _write_beside(path, content, mode, is_durable=is_durable)
+    try:
+        _rename(temporary, path)
+        if is_durable:
+            sync_directory(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def create_file(path: Path, content: bytes, mode: int) -> None:
+    """Make `path` with `content`, durable on return, unless somebody else was first; a reader never sees a part."""
+    temporary = _write_beside(path, content, mode, is_durable=True)
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temporary)
+        sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, content: bytes, mode: int, *, is_durable: bool) -> Path:
+    """Write a temporary file in the folder of `path`, if durable with step 1; gone if that fails."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fchmod(descriptor, mode)
-            sync_file(descriptor)
-        _rename(Path(temporary), path)
+            if is_durable:
+                sync_file(descriptor)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    return temporary
 
 
 def _rename(source: Path, target: Path) -> None:
     os.replace(source, target)  # noqa: PTH105, TID251 - the one place
-    sync_directory(target.parent)

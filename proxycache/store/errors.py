@@ -6,6 +6,7 @@
     ├── StoreUnusable     the directory or a file of it cannot be read or written
     ├── StoreBusy         another process holds the database's write lock for too long
     ├── StoreFull         there is no room, and none can be made
+    ├── UploadBusy        another request writes to the upload session
     └── BlobCorrupt       bytes that are not what their digest says
 
 Each text is one line that names the file and, where somebody can mend it, says how.
@@ -35,7 +36,8 @@ class StoreDamaged(StoreError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
-            f"{path} is damaged ({reason}): stop proxycache, move {path}* away and start again; the cache refills"
+            f"{path} is damaged ({reason}): stop proxycache and put a backup in its place; without one, move {path}*"
+            " away: what is cached refills, what was pushed is lost"
         )
         self.path = path
         self.reason = reason
@@ -65,6 +67,13 @@ class StoreFull(StoreError):
         super().__init__(f"no room for {digest}: {size} bytes more are beyond max_size or min_free")
         self.digest = digest
         self.size = size
+
+
+class UploadBusy(StoreError):
+    """Another request has the upload session; asking again may succeed."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(f"upload {session} is in use by another request")
 
 
 class BlobCorrupt(StoreError):

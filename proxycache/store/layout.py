@@ -7,10 +7,15 @@
     │   ├── sha256-ab12….data         the bytes of one fill
     │   ├── sha256-ab12….record       how far it is, for all processes
     │   └── sha256-ab12….reserved     as long as its blob will be, and empty: the room that is promised to it
+    ├── uploads/                      what is being pushed, one session per blob (store/uploads)
+    │   ├── <32 hex>.data             its bytes
+    │   └── <32 hex>.json             how far it is, for all processes
     ├── locks/<32 hex of a key>       claims, locked by who holds them (store/leases)
     ├── lines/<32 hex of a name>      until when the line to an upstream is taken (store/line)
     ├── allowances/<32 hex>           room that a process may give to small blobs (store/allowance)
     ├── secrets/                      mode 0700
+    │   ├── token.key                 signs our tokens (store/secret_key)
+    │   └── failures                  failed sign-ins of the last minute (store/failures)
     └── proxycache.db                 rows, with -wal and -shm beside it (store/database)
 
 All of it lies on one local file system: a spool becomes a blob by rename, and locks are `flock`.
@@ -36,10 +41,13 @@ class Layout:
         self.format = directory / "format"
         self.blobs = directory / "blobs"
         self.spools = directory / "spools"
+        self.uploads = directory / "uploads"
         self.locks = directory / "locks"
         self.allowances = directory / "allowances"
         self.lines = directory / "lines"
         self.secrets = directory / "secrets"
+        self.token_key = self.secrets / "token.key"
+        self.failures = self.secrets / "failures"
         self.database = directory / "proxycache.db"
 
     def blob(self, digest: Digest) -> Path:
@@ -62,6 +70,14 @@ class Layout:
         """Return a name among the spools that nobody else has, for content that is written in one go."""
         return self.spools / f"{uuid4().hex}.data"
 
+    def upload_data(self, session: str) -> Path:
+        """Return where the bytes of an upload session lie."""
+        return self.uploads / f"{session}.data"
+
+    def upload_record(self, session: str) -> Path:
+        """Return where an upload session says how far it is."""
+        return self.uploads / f"{session}.json"
+
     def lock(self, key: str) -> Path:
         """Return the file to lock for `key`, which may hold any text."""
         return self.locks / hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -79,7 +95,7 @@ class Layout:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._check_format()
-            for directory in (self.blobs, self.spools, self.locks, self.lines, self.allowances):
+            for directory in (self.blobs, self.spools, self.uploads, self.locks, self.lines, self.allowances):
                 directory.mkdir(exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             if not self.format.exists():
@@ -104,6 +120,7 @@ class Layout:
             self.directory,
             self.blobs,
             self.spools,
+            self.uploads,
             self.locks,
             self.lines,
             self.allowances,

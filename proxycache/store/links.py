@@ -19,8 +19,8 @@ _RECORD_BLOB = """
     INSERT INTO blobs (digest, size, is_public, stored_at, used_at, rank)
     VALUES (?, ?, ?, ?, ?, (SELECT level FROM space) + ?)
     ON CONFLICT (digest) DO UPDATE SET
-        is_public = CASE WHEN excluded.is_public = 1 THEN 1 ELSE blobs.is_public END, is_leaving = 0
-    WHERE blobs.is_leaving = 1 OR (blobs.is_public = 0 AND excluded.is_public = 1)
+        is_public = CASE WHEN excluded.is_public = 1 THEN 1 ELSE blobs.is_public END, is_leaving = 0, is_scarce = 0
+    WHERE blobs.is_leaving = 1 OR blobs.is_scarce = 1 OR (blobs.is_public = 0 AND excluded.is_public = 1)
 """
 
 

@@ -1,6 +1,7 @@
 """What was read in manifests; their exact bytes are blobs (invariant 10).
 
-A manifest never changes, so its rows are written once: who records it again adds a link, nothing more.
+A manifest never changes, so its rows are written once: who records it again adds a link, nothing more. Excepted are
+bytes that came under a type of which nobody here knows what it says, and that come under a known one later.
 """
 
 import json
@@ -8,15 +9,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiosqlite
+
+from proxycache.oci import media_types
 from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
 from proxycache.store.links import BlobRow, record_blob
+from proxycache.store.scarcity import note_given, note_manifest_gone
 
 _FIND = "SELECT digest, media_type, size, subject, artifact_type, annotations FROM manifests WHERE digest = ?"
 _RECORD = """
     INSERT INTO manifests (digest, media_type, size, subject, artifact_type, annotations) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (digest) DO NOTHING
+    ON CONFLICT (digest) DO UPDATE SET
+        media_type = excluded.media_type, subject = excluded.subject, artifact_type = excluded.artifact_type,
+        annotations = excluded.annotations
+    WHERE manifests.media_type NOT IN (?, ?, ?, ?) AND excluded.media_type IN (?, ?, ?, ?)
 """
 _RECORD_REFERENCE = """
     INSERT INTO manifest_references (manifest, digest, size, media_type) VALUES (?, ?, ?, ?)
@@ -55,7 +63,7 @@ class Manifests:
     async def find(self, digest: Digest) -> ManifestRow | None:
         """Return what is known of the manifest `digest`."""
         rows = await self._database.fetch(_FIND, (str(digest),))
-        return _manifest_row(rows[0]) if rows else None
+        return manifest_row(rows[0]) if rows else None
 
     async def record(
         self, row: ManifestRow, references: Iterable[Descriptor], blob: BlobRow, *, repository: str
@@ -66,12 +74,15 @@ class Manifests:
 
         What it references is not linked: that a manifest names a digest does not give the right to read it.
         """
-        manifest = str(row.digest)
-        named = [(manifest, str(item.digest), item.size, item.media_type) for item in references]
         async with self._database.transaction() as connection:
             await record_blob(connection, blob, repository)
-            await connection.execute(_RECORD, _values(row))
-            await connection.executemany(_RECORD_REFERENCE, named)
+            await record_facts(connection, row, references)
+            await note_given(connection, row.digest)
+
+    async def note_gone(self, repository: str, digest: Digest) -> None:
+        """Note that `repository` does not have the manifest `digest` any more: what only that names is scarce."""
+        async with self._database.transaction() as connection:
+            await note_manifest_gone(connection, digest, repository)
 
     async def find_size(self, repository: str, digest: Digest) -> int | None:
         """Return the size of a blob as a manifest that `repository` may serve says, or None if none names it."""
@@ -81,7 +92,14 @@ class Manifests:
     async def list_referrers(self, repository: str, subject: Digest) -> list[ManifestRow]:
         """Return the manifests of `repository` whose subject is `subject` (distribution-spec end-12a)."""
         rows = await self._database.fetch(_LIST_REFERRERS, (repository, str(subject)))
-        return [_manifest_row(row) for row in rows]
+        return [manifest_row(row) for row in rows]
+
+
+async def record_facts(connection: aiosqlite.Connection, row: ManifestRow, references: Iterable[Descriptor]) -> None:
+    """Note what a manifest says, as a part of the caller's transaction."""
+    named = [(str(row.digest), str(item.digest), item.size, item.media_type) for item in references]
+    await connection.execute(_RECORD, (*_values(row), *media_types.MANIFEST_TYPES * 2))
+    await connection.executemany(_RECORD_REFERENCE, named)
 
 
 def _values(row: ManifestRow) -> tuple[object, ...]:
@@ -89,7 +107,8 @@ def _values(row: ManifestRow) -> tuple[object, ...]:
     return (str(row.digest), row.media_type, row.size, subject, row.artifact_type, json.dumps(dict(row.annotations)))
 
 
-def _manifest_row(values: tuple[Any, ...]) -> ManifestRow:
+def manifest_row(values: tuple[Any, ...]) -> ManifestRow:
+    """Return the row of these columns, in the order of the table."""
     digest, media_type, size, subject, artifact_type, annotations = values
     return ManifestRow(
         digest=parse_digest(digest),

@@ -19,6 +19,8 @@ _LIST_NAMES = """
                 SELECT min(repository) AS next_name FROM links WHERE repository > name
                 UNION ALL
                 SELECT min(repository) FROM tags WHERE repository > name
+                UNION ALL
+                SELECT min(repository) FROM local_manifests WHERE repository > name
             ) AS next_names
         ) FROM names WHERE name IS NOT NULL
     )

@@ -123,4 +123,110 @@ _BOUNDS = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _AGES_OF_DOCUMENTS, _BOUNDS)
+# What was pushed here, beside what is cached: a local repository's blobs and manifests. `is_owned`: some row of these
+# names it, or did until it is collected; it is no part of what may be evicted, nor of the budget.
+_OWNED = (
+    "ALTER TABLE blobs ADD COLUMN is_owned INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX blobs_by_rank",
+    "CREATE INDEX blobs_by_rank ON blobs (rank, digest) WHERE is_owned = 0",
+    "CREATE INDEX blobs_owned ON blobs (digest) WHERE is_owned = 1",
+    """
+    CREATE TABLE local_links (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        linked_at REAL NOT NULL,
+        PRIMARY KEY (repository, digest)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX local_links_by_digest ON local_links (digest, repository)",
+    """
+    CREATE TABLE local_manifests (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        pushed_at REAL NOT NULL,
+        PRIMARY KEY (repository, digest)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX local_manifests_by_digest ON local_manifests (digest, repository)",
+    # A link that no manifest of its repository needs, and an owned blob without any link, see store/garbage.
+    """
+    CREATE VIEW unneeded_links AS SELECT repository, digest, linked_at FROM local_links WHERE NOT EXISTS (
+        SELECT 1 FROM manifest_references JOIN local_manifests
+        ON local_manifests.digest = manifest_references.manifest
+        AND local_manifests.repository = local_links.repository
+        WHERE manifest_references.digest = local_links.digest
+    )
+    """,
+    """
+    CREATE VIEW orphans AS SELECT digest FROM blobs WHERE is_owned = 1
+    AND NOT EXISTS (SELECT 1 FROM local_links WHERE local_links.digest = blobs.digest)
+    AND NOT EXISTS (SELECT 1 FROM local_manifests WHERE local_manifests.digest = blobs.digest)
+    """,
+    "DROP TRIGGER blob_added",
+    "DROP TRIGGER blob_removed",
+    """
+    CREATE TRIGGER blob_added AFTER INSERT ON blobs WHEN new.is_owned = 0 BEGIN
+        UPDATE space SET cached_bytes = cached_bytes + (new.size + 4095) / 4096 * 4096;
+    END
+    """,
+    """
+    CREATE TRIGGER blob_removed AFTER DELETE ON blobs WHEN old.is_owned = 0 BEGIN
+        UPDATE space SET cached_bytes = cached_bytes - (old.size + 4095) / 4096 * 4096;
+    END
+    """,
+    """
+    CREATE TRIGGER blob_changed_hands AFTER UPDATE OF is_owned ON blobs WHEN old.is_owned <> new.is_owned BEGIN
+        UPDATE space SET
+            cached_bytes = cached_bytes + (old.is_owned - new.is_owned) * ((old.size + 4095) / 4096 * 4096);
+    END
+    """,
+)
+
+# What its upstream no longer has goes last, see store/scarcity.
+_SCARCE = (
+    "ALTER TABLE blobs ADD COLUMN is_scarce INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX blobs_by_rank",
+    "CREATE INDEX blobs_by_rank ON blobs (is_scarce, rank, digest) WHERE is_owned = 0",
+    "CREATE INDEX tags_by_digest ON tags (digest)",
+)
+
+# How often something that was answered before was taken back or moved: the one row's number grows in the transaction
+# that does so, whoever does it. A purge adds to it itself: links also go with evicted blobs, whose answers stay true.
+_REVOCATIONS = (
+    "CREATE TABLE revocations (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL)",
+    "INSERT INTO revocations VALUES (1, 0)",
+    """
+    CREATE TRIGGER tag_moved AFTER UPDATE ON tags
+    WHEN old.digest <> new.digest OR old.media_type <> new.media_type OR old.size <> new.size BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER tag_removed AFTER DELETE ON tags BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER repository_hidden AFTER UPDATE ON repositories WHEN old.is_public = 1 AND new.is_public = 0 BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER local_link_removed AFTER DELETE ON local_links BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER local_manifest_removed AFTER DELETE ON local_manifests BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER local_manifest_renamed AFTER UPDATE ON local_manifests WHEN old.media_type <> new.media_type BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _AGES_OF_DOCUMENTS, _BOUNDS, _OWNED, _SCARCE, _REVOCATIONS)

@@ -55,12 +55,15 @@ class Space:
         """
         spooled = self._spooled(besides)
         allowed = self.allowance.promised_by_all(but_own=besides == self.allowance.path.name)
-        status = os.statvfs(self._layout.directory)
-        free = status.f_bavail * status.f_frsize - self._settings.min_free - spooled.promised - allowed
+        free = self._free() - spooled.promised - allowed
         if not self._settings.max_size:
             return free
         used = cached_bytes + spooled.taken + spooled.promised + allowed + self._beside_content()
         return min(free, self._settings.max_size - used)
+
+    def available_on_disk(self) -> int:
+        """*Blocking.* Return how many bytes may come that the budget does not count; less than 0: a bound is broken."""
+        return self._free() - self._spooled("").promised - self.allowance.promised_by_all(but_own=False)
 
     def reserve(self, digest: Digest, size: int, cached_bytes: int) -> int:
         """*Blocking.* Promise `size` bytes to `digest` if they are there; return how many are lacking, if any.
@@ -92,6 +95,10 @@ class Space:
     def _unlink_reservation(self, digest: Digest) -> None:
         with contextlib.suppress(OSError):
             self._layout.reservation(digest).unlink(missing_ok=True)
+
+    def _free(self) -> int:
+        status = os.statvfs(self._layout.directory)
+        return status.f_bavail * status.f_frsize - self._settings.min_free
 
     def _allocated(self, digest: Digest) -> int:
         try:

@@ -14,11 +14,10 @@ from typing import BinaryIO
 from proxycache.oci.digest import Digest
 from proxycache.store.blobs import BlobStore
 from proxycache.store.errors import StoreUnusable
+from proxycache.store.hashed_file import HashedFile
 from proxycache.store.leases import is_same_file
 from proxycache.store.spool_record import SpoolRecord
 from proxycache.tasks import run_to_end
-
-_READ_BYTES = 1024 * 1024
 
 
 class SpoolWriter:
@@ -29,21 +28,19 @@ class SpoolWriter:
         self._record = record
         self._data = data
         self._data_path, self._record_path = paths
-        self._hash = digest.new_hash()
+        self._hashed = HashedFile(data.fileno(), digest.new_hash())
         progress = record.progress()
         self.inherited = min(progress.written, os.fstat(data.fileno()).st_size)
         self.size = progress.size
-        self.written = 0
+
+    @property
+    def written(self) -> int:
+        """How many bytes were written, and hashed."""
+        return self._hashed.written
 
     def rehash(self, now: Callable[[], float]) -> None:
         """*Blocking.* Take over the bytes that are there: hash them again, telling the world that we live."""
-        while self.written < self.inherited:
-            piece = os.pread(self._data.fileno(), min(_READ_BYTES, self.inherited - self.written), self.written)
-            if not piece:
-                break
-            self._hash.update(piece)
-            self.written += len(piece)
-            self._record.beat(now())
+        self._hashed.take_over(self.inherited, lambda: self._record.beat(now()))
         self.inherited = self.written
         self._record.set_rehashed(self.written)
 
@@ -56,24 +53,14 @@ class SpoolWriter:
 
     def append(self, pieces: Sequence[bytes]) -> None:
         """*Blocking.* Write and hash pieces; they may be read as soon as this returns."""
-        views = [memoryview(piece) for piece in pieces if piece]
-        while views:
-            count = os.pwritev(self._data.fileno(), views, self.written)
-            self.written += count
-            while views and count >= len(views[0]):
-                count -= len(views[0])
-                self._hash.update(views.pop(0))
-            if count:  # written in part, as when a disk is nearly full
-                self._hash.update(views[0][:count])
-                views[0] = views[0][count:]
+        self._hashed.append(pieces)
         self._record.set_written(self.written)
 
     def start_over(self) -> None:
         """*Blocking.* Forget all bytes and give their room back; readers that have sent some are cut."""
         self._record.begin_generation()
         os.ftruncate(self._data.fileno(), 0)
-        self._hash = self.digest.new_hash()
-        self.written = 0
+        self._hashed = HashedFile(self._data.fileno(), self.digest.new_hash())
         self.inherited = 0
         self.size = None
 
@@ -83,7 +70,7 @@ class SpoolWriter:
 
     def verify(self) -> bool:
         """Let the tail go if what was written is what the digest says."""
-        if not self.digest.matches(self._hash):
+        if not self.digest.matches(self._hashed.hash):
             return False
         self._record.set_verified()
         return True

@@ -5,7 +5,9 @@ from typing import Self
 
 from proxycache.store.database import Database
 from proxycache.store.documents import Documents
+from proxycache.store.garbage import Garbage
 from proxycache.store.links import Links
+from proxycache.store.local_content import LocalContent
 from proxycache.store.manifests import Manifests
 from proxycache.store.negatives import Negatives
 from proxycache.store.pins import Pins
@@ -20,7 +22,9 @@ class Tables:
     """The rows there are."""
 
     documents: Documents
+    garbage: Garbage
     links: Links
+    local_content: LocalContent
     manifests: Manifests
     negatives: Negatives
     pins: Pins
@@ -34,7 +38,9 @@ class Tables:
         """Return the tables of an open database."""
         return cls(
             documents=Documents(database),
+            garbage=Garbage(database),
             links=Links(database),
+            local_content=LocalContent(database),
             manifests=Manifests(database),
             negatives=Negatives(database),
             pins=Pins(database),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import UNLIMITED, Database
+from proxycache.store.scarcity import note_given, note_tag_gone
 
 CLOCK_ERROR_SECONDS = 3600.0
 
@@ -20,7 +21,9 @@ _RECORD = """
         checked_at = excluded.checked_at
     WHERE tags.checked_at <= excluded.checked_at OR tags.checked_at > excluded.checked_at + ?
 """
-_REMOVE = "DELETE FROM tags WHERE repository = ? AND tag = ? AND (checked_at <= ? OR checked_at > ?)"
+_REMOVE = """
+    DELETE FROM tags WHERE repository = ? AND tag = ? AND (checked_at <= ? OR checked_at > ?) RETURNING digest
+"""
 # distribution-spec end-8: "lexical (i.e. case-insensitive alphanumeric) order"; the tag itself decides between
 # v1 and V1, so that a page never ends inside of a tie.
 _LIST_FIRST = "SELECT tag FROM tags WHERE repository = ? ORDER BY lower(tag), tag LIMIT ?"
@@ -64,16 +67,19 @@ class Tags:
         )
 
     async def record(self, row: TagRow) -> None:
-        """Let the tag point where `row` says, unless something newer is known."""
+        """Let the tag point where `row` says, unless something newer is known; what it names is not scarce then."""
         values = (row.repository, row.tag, str(row.digest), row.media_type, row.size, row.checked_at)
         async with self._database.transaction() as connection:
-            await connection.execute(_RECORD, (*values, CLOCK_ERROR_SECONDS))
+            recorded = await connection.execute(_RECORD, (*values, CLOCK_ERROR_SECONDS))
+            if recorded.rowcount:
+                await note_given(connection, row.digest)
 
     async def remove(self, name: str, tag: str, *, checked_at: float = math.inf) -> None:
-        """Forget the tag, which was gone at `checked_at`, unless something newer is known."""
+        """Forget the tag, which was gone at `checked_at`, unless something newer is known; what it named is scarce."""
         newest = (checked_at, checked_at + CLOCK_ERROR_SECONDS)
         async with self._database.transaction() as connection:
-            await connection.execute(_REMOVE, (name, tag, *newest))
+            for (digest,) in await connection.execute_fetchall(_REMOVE, (name, tag, *newest)):
+                await note_tag_gone(connection, digest)
 
     async def list_tags(self, name: str, *, n: int | None = None, last: str | None = None) -> list[str]:
         """Return the tags of the repository `name`: `n` of them at most, those after `last`, in order."""

@@ -7,11 +7,12 @@ is decided in the transaction that marks, so that a pin which was acknowledged h
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import aiosqlite
 
 from proxycache.oci.digest import Digest, parse_digest
-from proxycache.store.database import Database
+from proxycache.store.database import UNLIMITED, Database
 from proxycache.store.pins import find_pinned
 
 _CACHED_BYTES = "SELECT cached_bytes FROM space"
@@ -22,10 +23,12 @@ _FIND_USE = """
 _RECORD_USE = """
     UPDATE blobs SET used_at = ?, uses = uses + 1, rank = (SELECT level FROM space) + ? WHERE digest = ?
 """
-_LIST_LEAVING = "SELECT digest, size, rank FROM blobs WHERE is_leaving = 1 LIMIT ?"
+_LIST_LEAVING = "SELECT digest, size, rank, is_scarce FROM blobs WHERE is_leaving = 1 LIMIT ?"
+_IS_LEAVING = "SELECT 1 FROM blobs WHERE digest = ? AND is_leaving = 1"
 _LIST_NEXT = """
-    SELECT digest, size, rank FROM blobs WHERE (rank, digest) > (?, ?) AND is_leaving = 0
-    ORDER BY rank, digest LIMIT ?
+    SELECT digest, size, rank, is_scarce FROM blobs
+    WHERE (is_scarce, rank, digest) > (?, ?, ?) AND is_leaving = 0 AND is_owned = 0
+    ORDER BY is_scarce, rank, digest LIMIT ?
 """
 _ADD_STRAY = """
     INSERT INTO blobs (digest, size, is_public, stored_at, used_at, rank)
@@ -41,33 +44,56 @@ _FORGET_LINKS = """
     AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = links.digest)
 """
 _RAISE_LEVEL = "UPDATE space SET level = ? WHERE level < ?"
+_OWNED_BYTES = "SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blobs WHERE is_owned = 1"
 _LIST_REPOSITORIES = """
-    SELECT links.repository, count(*), sum(blobs.size), sum(
-        CASE WHEN (SELECT count(*) FROM links AS others WHERE others.digest = links.digest) > 1
-        THEN blobs.size ELSE 0 END
-    )
-    FROM links JOIN blobs ON blobs.digest = links.digest GROUP BY links.repository ORDER BY links.repository
+    WITH held (repository, digest, is_local) AS (
+        SELECT repository, digest, 0 FROM links
+        UNION SELECT repository, digest, 1 FROM local_links
+        UNION SELECT repository, digest, 1 FROM local_manifests
+    ), holders (digest, number) AS (SELECT digest, count(*) FROM held GROUP BY digest)
+    SELECT held.repository, held.is_local, count(*), sum(blobs.size),
+        sum(CASE WHEN holders.number > 1 THEN blobs.size ELSE 0 END),
+        (SELECT count(*) FROM tags WHERE tags.repository = held.repository)
+    FROM held JOIN holders ON holders.digest = held.digest JOIN blobs ON blobs.digest = held.digest
+    GROUP BY held.repository, held.is_local ORDER BY held.repository
 """
-_LIST_LOWEST = "SELECT digest, size, used_at, uses FROM blobs WHERE is_leaving = 0 ORDER BY rank, digest LIMIT ?"
+_LIST_LOWEST = """
+    SELECT digest, size, used_at, uses FROM blobs WHERE is_leaving = 0 AND is_owned = 0
+    ORDER BY is_scarce, rank, digest LIMIT ?
+"""
+
+Place = tuple[bool, float, str]
+FIRST: Place = (False, float("-inf"), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A blob that may leave, of `size` bytes."""
+    """A blob that may leave, of `size` bytes. `is_scarce`: after all that are not."""
 
     digest: Digest
     size: int
     rank: float
+    is_scarce: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the order in which blobs leave."""
+        return self.is_scarce, self.rank, str(self.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryUse:
-    """What a repository may serve and is here, in bytes; `shared_bytes` of them another repository serves as well."""
+    """What a repository may serve and is here, in bytes; `shared_bytes` of them another repository serves as well.
+
+    `is_local`: it lives here, and all of that is owned. `tags` are those that are known.
+    """
 
     name: str
+    is_local: bool
     blobs: int
     size: int
     shared_bytes: int
+    tags: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +113,15 @@ class Usage:
         self._database = database
 
     async def cached_bytes(self) -> int:
-        """Return what all blobs take on disk, in bytes."""
+        """Return what the cached blobs take on disk, in bytes."""
         rows = await self._database.fetch(_CACHED_BYTES)
         count: int = rows[0][0]
         return count
+
+    async def owned_bytes(self) -> int:
+        """Return what the owned blobs take on disk, in bytes, each counted once."""
+        ((count,),) = await self._database.fetch(_OWNED_BYTES)
+        return int(count)
 
     async def record_uses(
         self, digests: Iterable[Digest], worth: Callable[[int, int, bool], float], *, now: float
@@ -102,10 +133,8 @@ class Usage:
                     gained = worth(size, uses + 1, bool(is_manifest))
                     await connection.execute(_RECORD_USE, (now, gained, digest))
 
-    async def mark_leaving(
-        self, after: tuple[float, str], *, need: int, most: int
-    ) -> tuple[list[Candidate], tuple[float, str] | None]:
-        """Mark what is to be removed next, behind `after` in rank: enough for `need` bytes, `most` of them at most.
+    async def mark_leaving(self, after: Place, *, need: int, most: int) -> tuple[list[Candidate], Place | None]:
+        """Mark what is to be removed next, behind `after`: enough for `need` bytes, `most` of them at most.
 
         What somebody marked before and did not come to remove is among them. Also returns where to go on; None: these
         were the last.
@@ -116,15 +145,30 @@ class Usage:
             pinned = await find_pinned(connection)
             chosen = _enough([item for item in left + ranked if str(item.digest) not in pinned], need)
             await connection.executemany(MARK, [(str(item.digest),) for item in chosen])
-        return chosen, (ranked[-1].rank, str(ranked[-1].digest)) if ranked else None
+        return chosen, ranked[-1].place if ranked else None
 
-    async def forget(self, gone: Sequence[Candidate], stayed: Sequence[Candidate], *, level: float) -> None:
-        """Forget the rows of those whose files are gone, and unmark the others; the level rises to `level`."""
-        digests = [(str(item.digest),) for item in gone]
+    async def is_leaving(self, digest: Digest) -> bool:
+        """Tell whether the blob is still to go; raises StoreError where that cannot be told."""
+        return bool(await self._database.fetch(_IS_LEAVING, (str(digest),)))
+
+    async def list_leaving(self) -> list[Candidate]:
+        """Return what was marked and not removed: it was being read, or who marked it was killed."""
+        return [_candidate(row) for row in await self._database.fetch(_LIST_LEAVING, (UNLIMITED,))]
+
+    async def unmark(self, digest: Digest) -> None:
+        """Let the blob stay, for now; whoever asks makes sure that its file does (store/removal)."""
         async with self._database.transaction() as connection:
+            await connection.execute(_STAY, (str(digest),))
+
+    async def forget(self, gone: Sequence[Candidate], is_back: Callable[[Digest], bool], *, level: float = 0.0) -> None:
+        """Forget the rows of those whose files are gone; the level rises to `level`.
+
+        `is_back` tells whether there is a file again: then the mark, if there is one, is somebody else's.
+        """
+        async with self._database.transaction() as connection:
+            digests = [(str(item.digest),) for item in gone if not is_back(item.digest)]
             await connection.executemany(_FORGET, digests)
             await connection.executemany(_FORGET_LINKS, digests)
-            await connection.executemany(_STAY, [(str(item.digest),) for item in stayed])
             await connection.execute(_RAISE_LEVEL, (level, level))
 
     async def add_strays(self, sizes: Mapping[Digest, int], *, now: float) -> int:
@@ -137,7 +181,8 @@ class Usage:
         """Return what each repository has here."""
         rows = await self._database.fetch(_LIST_REPOSITORIES)
         return [
-            RepositoryUse(name=name, blobs=count, size=size, shared_bytes=shared) for name, count, size, shared in rows
+            RepositoryUse(name=name, is_local=bool(local), blobs=count, size=size, shared_bytes=shared, tags=tags)
+            for name, local, count, size, shared, tags in rows
         ]
 
     async def list_next(self, count: int) -> list[NextToGo]:
@@ -147,8 +192,12 @@ class Usage:
 
 
 async def _candidates(connection: aiosqlite.Connection, sql: str, values: Sequence[object]) -> list[Candidate]:
-    rows = await connection.execute_fetchall(sql, values)
-    return [Candidate(digest=parse_digest(digest), size=size, rank=rank) for digest, size, rank in rows]
+    return [_candidate(tuple(row)) for row in await connection.execute_fetchall(sql, values)]
+
+
+def _candidate(values: tuple[Any, ...]) -> Candidate:
+    digest, size, rank, is_scarce = values
+    return Candidate(digest=parse_digest(digest), size=size, rank=rank, is_scarce=bool(is_scarce))
 
 
 def _enough(candidates: Sequence[Candidate], need: int) -> list[Candidate]:

@@ -61,7 +61,10 @@ class Login:
         return parse_challenges(response.headers.getall("WWW-Authenticate", ()))
 
     def _remember(self, repository: RepositoryName, challenges: list[Challenge]) -> None:
+        """Keep what was asked for; a refusal that asks for nothing, as of a failing proxy, says nothing of the next."""
         self._challenges.pop(repository, None)
+        if not challenges:
+            return
         while len(self._challenges) >= MAX_REPOSITORIES:
             del self._challenges[next(iter(self._challenges))]
         self._challenges[repository] = challenges

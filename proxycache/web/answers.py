@@ -1,7 +1,7 @@
 """Answers that are ready to be sent: header bytes prepared once, small bodies in a bounded memory.
 
-Only what anybody may have is remembered, by the exact target that was asked for. A remembered answer counts while no
-process has committed anything (invariant 11: `generation`), and a tag's no longer than it is fresh.
+Only what anybody may have is remembered, by the exact target that was asked for. A remembered answer counts until a
+process takes something back (invariant 11: `revocations`), and a tag's no longer than it is fresh.
 """
 
 import re
@@ -28,13 +28,16 @@ _NO_HEADER_VALUE = re.compile(r"[^\t -~\x80-\xff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyAnswer:
-    """A whole answer but for its Date. `fresh_until` is epoch seconds; `generation` is when it was true."""
+    """A whole answer but for its Date. `fresh_until` is epoch seconds.
+
+    `revocations`: how many there were when it was true.
+    """
 
     status: int
     head: bytes
     body: bytes
     kind: str
-    generation: int
+    revocations: int
     fresh_until: float
     digest: Digest
 
@@ -53,13 +56,13 @@ class AnswerMemory:
         self._answers: OrderedDict[tuple[str, str, str], ReadyAnswer] = OrderedDict()
 
     def find(
-        self, key: tuple[str, str, str], generation: Callable[[], int], now: Callable[[], float]
+        self, key: tuple[str, str, str], revocations: Callable[[], int], now: Callable[[], float]
     ) -> ReadyAnswer | None:
         """Return the answer to `key` if it still counts."""
         answer = self._answers.get(key)
         if answer is None:
             return None
-        if answer.generation != generation() or answer.fresh_until <= now():
+        if answer.revocations != revocations() or answer.fresh_until <= now():
             self._forget(key)
             return None
         self._answers.move_to_end(key)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -11,18 +11,25 @@ from proxycache.observe.access_log import AccessEntry, AccessLog
 from proxycache.oci.errors import Draining, LoopDetected, NameUnknown, ProxycacheError, Unsupported, UpstreamFailed
 from proxycache.web.admin import get_admin
 from proxycache.web.answers import NoResponse, ReadyAnswer, ReadyResponse
+from proxycache.web.authorization import challenged, identify
 from proxycache.web.error_responses import error_response, explain
 from proxycache.web.exchange import Exchange, Services
 from proxycache.web.list_endpoints import get_catalog, get_referrers, get_tags
 from proxycache.web.pull_endpoints import get_blob, get_manifest
+from proxycache.web.push_endpoints import delete_blob, delete_manifest, put_manifest
+from proxycache.web.request_body import end_unless_read
 from proxycache.web.request_parts import Kind, parse_path
 from proxycache.web.streaming import BodyCut
+from proxycache.web.token_endpoint import get_token, post_token
+from proxycache.web.upload_endpoints import delete_upload, get_upload, patch_upload, put_upload, start_upload
 
 logger = logging.getLogger(__name__)
 
-_READ_METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
 _NOT_REMEMBERED_WITH = (hdrs.RANGE, hdrs.IF_NONE_MATCH, hdrs.VIA)
 _CLIENT_LEFT = 499
+_FOR_ALL = (Kind.SIGN_IN, Kind.ADMIN)
+
+Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
 async def _get_base(_exchange: Exchange) -> web.StreamResponse:
@@ -34,28 +41,37 @@ async def _get_unknown(exchange: Exchange) -> web.StreamResponse:
     raise NameUnknown(exchange.request.path[:300], "no such endpoint")
 
 
-_ENDPOINTS: dict[Kind, Callable[[Exchange], Awaitable[web.StreamResponse]]] = {
-    Kind.BASE: _get_base,
-    Kind.CATALOG: get_catalog,
-    Kind.MANIFEST: get_manifest,
-    Kind.BLOB: get_blob,
-    Kind.TAGS: get_tags,
-    Kind.REFERRERS: get_referrers,
-    Kind.ADMIN: get_admin,
-    Kind.UPLOAD: _get_unknown,
-    Kind.UNKNOWN: _get_unknown,
+def _reading(handler: Handler) -> dict[str, Handler]:
+    return {hdrs.METH_GET: handler, hdrs.METH_HEAD: handler}
+
+
+_ENDPOINTS: dict[Kind, dict[str, Handler]] = {
+    Kind.BASE: _reading(_get_base),
+    Kind.CATALOG: _reading(get_catalog),
+    Kind.MANIFEST: _reading(get_manifest) | {hdrs.METH_PUT: put_manifest, hdrs.METH_DELETE: delete_manifest},
+    Kind.BLOB: _reading(get_blob) | {hdrs.METH_DELETE: delete_blob},
+    Kind.TAGS: _reading(get_tags),
+    Kind.REFERRERS: _reading(get_referrers),
+    Kind.SIGN_IN: _reading(get_token) | {hdrs.METH_POST: post_token},
+    Kind.ADMIN: _reading(get_admin),
+    Kind.UPLOAD: {
+        hdrs.METH_POST: start_upload,
+        hdrs.METH_PATCH: patch_upload,
+        hdrs.METH_PUT: put_upload,
+        hdrs.METH_GET: get_upload,
+        hdrs.METH_DELETE: delete_upload,
+    },
+    Kind.UNKNOWN: _reading(_get_unknown),
 }
 
 
-def _read_only(exchange: Exchange) -> str:
-    reason = "this version takes no pushes and no deletions"
-    if not exchange.endpoint.name:
-        return reason
-    route = exchange.find_route()
-    if route.upstream is None:
-        return f"{route.name}: {reason}"
-    own = ", ".join(f"{namespace}/" for namespace in exchange.services.access.local_namespaces)
-    return f"{route.name}: an upstream's, so read only here; this cache's own names are below {own}, but {reason} yet"
+def _unsupported(exchange: Exchange, handlers: Mapping[str, Handler]) -> Unsupported:
+    """Say what may be asked there; of an upstream's name less than of ours."""
+    if exchange.endpoint.name:
+        route = exchange.find_route()
+        if route.upstream is not None:
+            return exchange.services.access.read_only(route)
+    return Unsupported(f"{exchange.request.method[:20]} is not supported here", allowed=tuple(handlers))
 
 
 class Edge:
@@ -95,6 +111,7 @@ class Edge:
         status = _CLIENT_LEFT
         try:
             response = await self._answer(exchange)
+            end_unless_read(request, response)
             status = response.status
             return response
         except BodyCut as cut:
@@ -111,7 +128,7 @@ class Edge:
 
     def _find_remembered(self, request: web.BaseRequest, services: Services) -> ReadyAnswer | None:
         key = (request.method, request.raw_path, request.headers.get(hdrs.HOST, ""))
-        answer = services.memory.find(key, services.generation, services.now)
+        answer = services.memory.find(key, services.revocations, services.now)
         if answer is None or self._is_draining or request.version != HttpVersion11:
             return None
         headers = request.headers
@@ -124,7 +141,7 @@ class Edge:
             told = explain(error, exchange)
             if told.status >= 500:
                 logger.warning("request failed", extra={"path": exchange.request.path, "why": str(error)})
-            return error_response(told)
+            return challenged(error_response(told), told, exchange)
         except ConnectionError:
             raise
         except Exception:
@@ -146,9 +163,13 @@ class Edge:
             raise Draining
         if any(self._via in value for value in request.headers.getall(hdrs.VIA, ())):
             raise LoopDetected
-        if request.method not in _READ_METHODS:
-            raise Unsupported(_read_only(exchange))
-        return await _ENDPOINTS[endpoint.kind](exchange)
+        if endpoint.kind not in _FOR_ALL:
+            await identify(exchange)
+        handlers = _ENDPOINTS[endpoint.kind]
+        handler = handlers.get(request.method)
+        if handler is None:
+            raise _unsupported(exchange, handlers)
+        return await handler(exchange)
 
     def _note(self, request: web.BaseRequest, started_at: float, facts: tuple[str, int, int, str]) -> None:
         kind, status, sent_bytes, cache = facts
@@ -156,7 +177,7 @@ class Edge:
         self._access_log.record(
             AccessEntry(
                 at=self.services.now(),
-                remote=request.remote or "",
+                remote=self.services.proxies.address_of(request),
                 method=request.method,
                 target=request.raw_path,
                 status=status,

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from proxycache.oci.errors import (
     BlobUnknown,
+    BodyStalled,
     Denied,
     ManifestUnknown,
     NameUnknown,
@@ -14,6 +15,7 @@ from proxycache.oci.errors import (
     RegistryError,
     TooManyRequests,
     Unauthorized,
+    Unsupported,
     UpstreamFailed,
 )
 from proxycache.registry.access import RequestStyle
@@ -95,8 +97,10 @@ def error_response(error: RegistryError) -> web.Response:
             response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
         case RegistryError(status=503):
             response.headers["Retry-After"] = str(_DRAINING_RETRY_SECONDS)
-        case RegistryError(status=405):
-            response.headers["Allow"] = "GET, HEAD"
+        case Unsupported():
+            response.headers["Allow"] = ", ".join(error.allowed)
+        case BodyStalled():
+            response.force_close()
         case _:
             pass
     return response

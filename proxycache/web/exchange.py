@@ -9,12 +9,19 @@ from aiohttp import hdrs, web
 from proxycache.observe.metrics import Metrics
 from proxycache.oci.digest import Digest
 from proxycache.registry.access import Access, Caller, Route
+from proxycache.registry.authority import Authority
+from proxycache.registry.delete_content import ContentRemover
 from proxycache.registry.list_referrers import ReferrerLister
 from proxycache.registry.list_repositories import RepositoryLister
 from proxycache.registry.list_tags import TagLister
+from proxycache.registry.mount_blob import BlobMounter
 from proxycache.registry.pull_blob import BlobPuller
+from proxycache.registry.pull_local import LocalPuller
 from proxycache.registry.pull_manifest import ManifestPuller
+from proxycache.registry.push_blob import BlobPusher
+from proxycache.registry.push_manifest import ManifestPusher
 from proxycache.web.answers import AnswerMemory
+from proxycache.web.forwarding import Origin, Proxies
 from proxycache.web.request_parts import Endpoint, caller_of
 
 # A job's own way out of an upstream that is too slow (what is stale, what is held) comes first.
@@ -23,20 +30,31 @@ _GRACE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The jobs that the edge calls; `generation` changes with every commit, `is_ready` tells whether we can serve."""
+    """The jobs that the edge calls; `is_ready` tells whether we can serve.
+
+    `revocations` changes when an answer may no longer be true. `max_manifest_size`: in bytes, of what is pushed.
+    """
 
     access: Access
+    authority: Authority
+    proxies: Proxies
     blobs: BlobPuller
     manifests: ManifestPuller
+    local: LocalPuller
+    mounts: BlobMounter
+    uploads: BlobPusher
+    manifest_pusher: ManifestPusher
+    remover: ContentRemover
     tags: TagLister
     referrers: ReferrerLister
     repositories: RepositoryLister
     metrics: Metrics
     memory: AnswerMemory
     note_use: Callable[[Digest], None]
-    generation: Callable[[], int]
+    revocations: Callable[[], int]
     is_ready: Callable[[], bool]
     now: Callable[[], float]
+    max_manifest_size: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,8 +77,17 @@ class Exchange:
     def caller(self) -> Caller:
         """Who asks."""
         if self._caller is None:
-            self._caller = caller_of(self.request)
+            self._caller = caller_of(self.request, self.services.proxies)
         return self._caller
+
+    @caller.setter
+    def caller(self, caller: Caller) -> None:
+        self._caller = caller
+
+    @property
+    def origin(self) -> Origin:
+        """Where the request comes from."""
+        return self.services.proxies.origin_of(self.request)
 
     @property
     def host(self) -> str:

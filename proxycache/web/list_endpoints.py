@@ -9,7 +9,9 @@ from aiohttp import hdrs, web
 from proxycache.oci import media_types
 from proxycache.oci.digest import parse_digest
 from proxycache.oci.links import format_next_link
+from proxycache.registry.access import LocalRepository
 from proxycache.web.exchange import Exchange
+from proxycache.web.pull_endpoints import Source, namespace_header, open_for_pull
 from proxycache.web.request_parts import page_size
 
 _DEFAULT_PAGE = 100
@@ -17,12 +19,16 @@ _DEFAULT_PAGE = 100
 
 async def get_tags(exchange: Exchange) -> web.StreamResponse:
     """Answer with a page of tags; its Link leads back here, whatever the upstream's led to."""
-    source = await exchange.services.access.open(exchange.find_route(), exchange.caller)
     query = exchange.request.query
-    tags = await exchange.services.tags.list_tags(source, n=page_size(exchange.request), last=query.get("last"))
-    exchange.cache = "stale" if tags.stale_because else "miss"
+    source = await open_for_pull(exchange)
+    n, last = page_size(exchange.request), query.get("last")
+    if isinstance(source, LocalRepository):
+        tags = await exchange.services.tags.list_local(source, n=n, last=last)
+    else:
+        tags = await exchange.services.tags.list_tags(source, n=n, last=last)
+    exchange.cache = _cache_word(source, tags.stale_because)
     response = _json_response(exchange, {"name": exchange.endpoint.name, "tags": tags.tags})
-    response.headers["OCI-Namespace"] = source.upstream
+    response.headers.update(namespace_header(exchange))
     if tags.stale_because:
         response.headers["Warning"] = '299 - "only the tags that are held: the upstream cannot be asked"'
     if tags.next_last is not None:
@@ -36,17 +42,29 @@ async def get_tags(exchange: Exchange) -> web.StreamResponse:
 async def get_referrers(exchange: Exchange) -> web.StreamResponse:
     """Answer with an index of what refers to a digest; one that nothing refers to has an empty one."""
     subject = parse_digest(exchange.endpoint.rest)
-    source = await exchange.services.access.open(exchange.find_route(), exchange.caller, subject)
-    artifact_type = exchange.request.query.get("artifactType", "")
-    referrers = await exchange.services.referrers.list_referrers(source, subject, artifact_type)
-    exchange.cache = "stale" if referrers.stale_because else "miss"
+    query = exchange.request.query
+    source = await open_for_pull(exchange, subject)
+    artifact_type = query.get("artifactType", "")
+    lister = exchange.services.referrers
+    if isinstance(source, LocalRepository):
+        n, last = page_size(exchange.request), query.get("last")
+        referrers = await lister.list_local(source, subject, artifact_type, n=n, last=last)
+    else:
+        referrers = await lister.list_referrers(source, subject, artifact_type)
+    exchange.cache = _cache_word(source, referrers.stale_because)
     document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": referrers.descriptors}
     response = _json_response(exchange, document, content_type=media_types.OCI_INDEX)
-    response.headers["OCI-Namespace"] = source.upstream
+    response.headers.update(namespace_header(exchange))
     if artifact_type:
         response.headers["OCI-Filters-Applied"] = "artifactType"
     if referrers.stale_because:
         response.headers["Warning"] = '299 - "stale: the upstream cannot be asked"'
+    if referrers.next_last is not None:
+        more = {"artifactType": artifact_type} if artifact_type else {}
+        path = quote(exchange.request.path, safe="/:")
+        response.headers[hdrs.LINK] = format_next_link(
+            path, page_size(exchange.request) or len(referrers.descriptors), referrers.next_last, **more
+        )
     return response
 
 
@@ -60,6 +78,12 @@ async def get_catalog(exchange: Exchange) -> web.StreamResponse:
     if page.next_last is not None and n:
         response.headers[hdrs.LINK] = format_next_link("/v2/_catalog", n, page.next_last)
     return response
+
+
+def _cache_word(source: Source, stale_because: str) -> str:
+    if isinstance(source, LocalRepository):
+        return "hit"
+    return "stale" if stale_because else "miss"
 
 
 def _json_response(exchange: Exchange, document: Any, *, content_type: str = "application/json") -> web.Response:

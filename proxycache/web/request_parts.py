@@ -4,16 +4,15 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 
 from proxycache.oci.byte_range import ByteRange, parse_range
 from proxycache.oci.digest import Digest
 from proxycache.registry.access import Caller
+from proxycache.web.forwarding import Proxies
 
 _V2_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<rest>[^/]+|uploads/.*)")
-_LOOPBACK = ("127.", "::ffff:127.")
-_LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
-_FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+_NO_PROXIES = Proxies()
 _MOST_LISTED = 10_000
 
 
@@ -27,11 +26,12 @@ class Kind(Enum):
     UPLOAD = "upload"
     TAGS = "tags"
     REFERRERS = "referrers"
+    SIGN_IN = "sign_in"
     ADMIN = "admin"
     UNKNOWN = "unknown"
 
 
-_FIXED_PATHS = {"/v2": Kind.BASE, "/v2/": Kind.BASE, "/v2/_catalog": Kind.CATALOG}
+_FIXED_PATHS = {"/v2": Kind.BASE, "/v2/": Kind.BASE, "/v2/_catalog": Kind.CATALOG, "/-/token": Kind.SIGN_IN}
 _NAMED_KINDS = {"manifests": Kind.MANIFEST, "blobs": Kind.BLOB, "referrers": Kind.REFERRERS}
 
 
@@ -60,17 +60,9 @@ def parse_path(path: str) -> Endpoint:
     return Endpoint(kind=Kind.UPLOAD if is_upload else _NAMED_KINDS[kind], name=name, rest=rest)
 
 
-def caller_of(request: web.BaseRequest) -> Caller:
-    """Return who asks: a loopback peer that forwards for nobody is from this machine.
-
-    A proxy may not say that it forwards. Then HTTP/1.0, which no registry client speaks, gives it away, or a Host
-    that it passes on, which also stops web pages that had their name resolved to this machine.
-    """
-    peer = request.remote or ""
-    is_local = peer == "::1" or peer.startswith(_LOOPBACK)
-    is_forwarded = request.version < HttpVersion11 or any(header in request.headers for header in _FORWARDING)
-    is_by_own_name = _LOOPBACK_HOST.fullmatch(request.headers.get(hdrs.HOST, "")) is not None
-    return Caller(is_loopback=is_local and is_by_own_name and not is_forwarded)
+def caller_of(request: web.BaseRequest, proxies: Proxies = _NO_PROXIES) -> Caller:
+    """Return who asks as far as the connection tells."""
+    return Caller(is_loopback=proxies.origin_of(request).is_loopback)
 
 
 def wanted_range(request: web.BaseRequest, digest: Digest) -> ByteRange | None:

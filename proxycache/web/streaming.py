@@ -1,4 +1,4 @@
-"""Bodies that are sent while they are read: parts of files by sendfile, everything else as bytes.
+"""Bodies that are sent while they are read: parts of files by sendfile where they can be, everything else as bytes.
 
 A body that cannot be completed is cut: the connection closes before the announced end, so that no client takes what
 it got for the whole (invariant 4).
@@ -69,7 +69,8 @@ async def _send_part(
     if isinstance(part, bytes):
         await response.write(part)
         return len(part)
-    if not is_sized:
+    # asyncio's stand-in for sendfile under TLS reads at the file's own position, which all who read it share.
+    if not is_sized or request.secure:
         return await _write_file(response, part)
     if request.transport is None or request.transport.is_closing():
         raise ConnectionResetError

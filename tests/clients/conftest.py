@@ -5,15 +5,34 @@ from pathlib import Path
 import pytest
 
 from tests.clients.fixtures import (
+    auth,
     cache,
     content,
+    guarded_registry,
     hosts_directory,
+    hub,
     registries_conf,
+    registry,
     rounds,
+    saved_image,
     upstreams,
+    workplace,
 )
 
-__all__ = ["cache", "content", "hosts_directory", "registries_conf", "rounds", "upstreams"]
+__all__ = [
+    "auth",
+    "cache",
+    "content",
+    "guarded_registry",
+    "hosts_directory",
+    "hub",
+    "registries_conf",
+    "registry",
+    "rounds",
+    "saved_image",
+    "upstreams",
+    "workplace",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,13 +1,17 @@
-"""Real registries upstream, the cache in front of it as a process of its own, and clients that pull through it."""
+"""Real registries upstream, caches in front of them as processes of their own, and what clients find on their disk."""
 
 import contextlib
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.clients.archives import docker_archive
+from tests.clients.debian_image import Tree
+from tests.clients.login import auth_section
 from tests.clients.services import Service, docker_registry, proxycache
 from tests.clients.upstream_content import REPOSITORIES, UpstreamContent, make_content
 
@@ -18,7 +22,7 @@ README_ADDRESS = "127.0.0.1:5000"
 def readme_snippet(mark: str) -> str:
     """Return the one TOML block of the README that has `mark` in it."""
     (found,) = (block for block in re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL) if mark in block)
-    return found
+    return str(found)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +44,58 @@ def upstreams(content: UpstreamContent, tmp_path: Path) -> Iterator[dict[str, Se
 def cache(upstreams: dict[str, Service], tmp_path: Path) -> Iterator[Service]:
     with proxycache(tmp_path, upstreams) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def hub(content: UpstreamContent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Service]]:
+    """Give Docker Hub alone, which no test stops."""
+    log = tmp_path_factory.mktemp("hub") / "log"
+    with docker_registry(content.storage / "docker.io", log) as service:
+        yield {"docker.io": service}
+
+
+@pytest.fixture(scope="session")
+def registry(hub: dict[str, Service], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give a cache to push to: without rules, so for whoever is on this machine. Each test has names of its own."""
+    with proxycache(tmp_path_factory.mktemp("registry"), hub) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def auth(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give the section of a configuration that lets one user push, and everybody pull."""
+    return auth_section(tmp_path_factory.mktemp("users"))
+
+
+@pytest.fixture
+def guarded_registry(hub: dict[str, Service], auth: str, tmp_path: Path) -> Iterator[Service]:
+    """Give a cache to push to that has a user, who alone may; and where nobody has failed to sign in yet."""
+    with proxycache(tmp_path, hub, more=auth) as service:
+        yield service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedImage:
+    """An image as `docker save` writes it; `id` is the digest of its configuration."""
+
+    archive: Path
+    tree: Tree
+    id: str
+    name: str
+
+
+@pytest.fixture(scope="session")
+def saved_image(content: UpstreamContent, tmp_path_factory: pytest.TempPathFactory) -> SavedImage:
+    archive, name = tmp_path_factory.mktemp("saved") / "image.tar", "proxycache-test/saved:1"
+    image_id = docker_archive(archive, content.rootfs, name=name)
+    return SavedImage(archive=archive, tree=content.rootfs.tree, id=image_id, name=name)
+
+
+@pytest.fixture
+def workplace() -> Iterator[Path]:
+    """Give a directory whose path is short enough for the sockets that daemons put below it."""
+    with tempfile.TemporaryDirectory(prefix="pc-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

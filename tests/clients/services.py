@@ -106,8 +106,10 @@ def docker_registry(directory: Path, log: Path) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def proxycache(directory: Path, upstreams: Mapping[str, Service], *, workers: int = 2) -> Iterator[Service]:
-    """Run the cache in front of these registries, by the hosts that they stand for.
+def proxycache(
+    directory: Path, upstreams: Mapping[str, Service], *, workers: int = 2, more: str = ""
+) -> Iterator[Service]:
+    """Run the cache in front of these registries, by the hosts that they stand for; `more` are further sections.
 
     Tags of ghcr.io are never fresh: with the upstream stopped they must be served stale.
     """
@@ -120,7 +122,7 @@ def proxycache(directory: Path, upstreams: Mapping[str, Service], *, workers: in
     settings.write_text(
         f'[server]\nlisten = "{address}"\nworkers = {workers}\n'
         f'[storage]\ndirectory = "{directory / "data"}"\n'
-        f"{''.join(sections)}"
+        f"{''.join(sections)}{more}"
     )
     command: list[str | Path] = [sys.executable, "-m", "proxycache", "serve", "--config", settings]
     log, ready = directory / "proxycache.log", f"http://{address}/-/ready"

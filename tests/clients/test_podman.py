@@ -5,26 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.clients.checks import check_tree
-from tests.clients.tools import find_tool, require_root, run
+from tests.clients.podman import Podman
+from tests.clients.tools import require_root
 from tests.clients.upstream_content import REPOSITORIES
-
-
-class Podman:
-    """podman with storage of its own."""
-
-    def __init__(self, directory: Path, registries_conf: Path) -> None:
-        storage = ["--root", directory / "root", "--runroot", directory / "run", "--storage-driver", "vfs"]
-        self._command = [find_tool("podman"), *storage, "--cgroup-manager", "cgroupfs"]
-        self._environment = {"CONTAINERS_REGISTRIES_CONF": str(registries_conf)}
-        self._directory = directory
-
-    def __call__(self, *arguments: str | Path) -> str:
-        return run([*self._command, *arguments], environment=self._environment)
-
-    def export(self, image: str) -> bytes:
-        archive = self._directory / "export.tar"
-        self("export", "-o", archive, self("create", image).strip())
-        return archive.read_bytes()
 
 
 @pytest.mark.parametrize("host", ["docker.io", "ghcr.io"])

@@ -43,17 +43,40 @@ def require_root() -> None:
         missing("a container daemon of one's own needs root")
 
 
-def run(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, seconds: float = 120) -> str:
+def run(
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    given: str = "",
+) -> str:
     """Run a program to its end and return what it printed; fail with what it said if it failed."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        env={**os.environ, "PATH": CURRENT_PATH, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
+    done = _run(command, environment or {}, directory, given)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace")[-3000:]
         pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{said}")
     return done.stdout.decode()
+
+
+def run_refused(
+    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, directory: Path | None = None
+) -> str:
+    """Run a program that must fail, and return what it said."""
+    done = _run(command, environment or {}, directory, "")
+    if done.returncode == 0:
+        pytest.fail(f"{' '.join(map(str, command))} was not refused:\n{done.stdout.decode(errors='replace')[-3000:]}")
+    return done.stderr.decode(errors="replace")
+
+
+def _run(
+    command: Sequence[str | Path], environment: Mapping[str, str], directory: Path | None, given: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [str(part) for part in command],
+        env={**os.environ, "PATH": CURRENT_PATH, **environment},
+        cwd=directory,
+        input=given.encode(),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )

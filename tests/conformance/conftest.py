@@ -1,5 +1,5 @@
 """The same registry and cache that the real clients use."""
 
-from tests.clients.fixtures import cache, content, upstreams
+from tests.clients.fixtures import auth, cache, content, upstreams
 
-__all__ = ["cache", "content", "upstreams"]
+__all__ = ["auth", "cache", "content", "upstreams"]

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster
 
-from proxycache.config.model import ConfiguredUpstream, ServerSettings, Settings
+from proxycache.config.model import ConfiguredUpstream, LocalSettings, ServerSettings, Settings
 from proxycache.observe.settings import LogSettings
 from proxycache.policy.admission import RuleSettings
 from proxycache.policy.freshness import FreshnessSettings
+from proxycache.registry.settings import AuthSettings
 from proxycache.store.settings import StorageSettings
 from proxycache.upstream.settings import UpstreamSettings
 from tests.fakes.clock import FakeClock
@@ -26,8 +27,9 @@ _MAY_BLOCK = {
     "store/spool.py": {"is_distrusted"},
     "store/spool_writer.py": {"discard", "publish", "mark_published"},
     "store/leases.py": {"is_same_file", "claim"},
-    "store/database.py": {"generation"},
+    "store/database.py": {"generation", "revocations"},
     "store/layout.py": {"prepare"},
+    "registry/users.py": {"stamp_of"},
     "app.py": {"_instance_name", "_is_ready"},
 }
 
@@ -77,15 +79,20 @@ async def start(
 
     async def start(*, offline: bool = False, **changes: object) -> Cache:
         bounds = {key: changes.pop(key) for key in ("max_size", "min_free") if key in changes}
+        server = {key: changes.pop(key) for key in ("trusted_proxies", "public_url") if key in changes}
+        auth = changes.pop("auth", AuthSettings())
+        local = LocalSettings(**{key: changes.pop(key) for key in ("sparse", "max_manifest_size") if key in changes})
         upstreams = {
             "docker.io": _configure("docker.io", upstream.url, changes),
             "ghcr.io": _configure("ghcr.io", other_upstream.url, {}),
         }
         settings = Settings(
-            server=ServerSettings(offline=offline),
+            server=ServerSettings(offline=offline, **server),
             storage=StorageSettings(directory=tmp_path / "data", **bounds),
             upstreams=upstreams,
             log=LogSettings(level="error"),
+            auth=auth,
+            local=local,
         )
         started.append(await start_cache(settings, clock))
         return started[-1]

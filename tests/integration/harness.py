@@ -5,6 +5,7 @@ Two caches on one data directory stand for two workers: they share what is on di
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,13 +15,15 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from proxycache.app import Parts, build_services, open_parts
+from proxycache.app import Parts, build_collector, build_services, open_parts
 from proxycache.clock import Clock
 from proxycache.config.model import Address, Settings
 from proxycache.events import Event, FillEnded
 from proxycache.observe.access_log import AccessLog
 from proxycache.policy.admission import RuleSettings
+from proxycache.registry.settings import AuthSettings
 from proxycache.server.listeners import open_listeners, start_sites
+from proxycache.web.bad_requests import server_logger
 from proxycache.web.edge import Edge
 
 ELSEWHERE = {"X-Forwarded-For": "192.0.2.7"}  # makes a request one of somebody who is not on this machine
@@ -80,6 +83,14 @@ class Client:
             return Answer(
                 status=response.status, headers=response.headers, body=await response.read(), is_complete=True
             )
+
+    async def send(self, method: str, path: str, body: Any = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask with a body: bytes, or what yields some, which is sent without a length."""
+        url = self.url + path
+        data = io.BytesIO(body) if isinstance(body, bytes) and body else body
+        async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
+            got, is_complete = await read(response)
+            return Answer(status=response.status, headers=response.headers, body=got, is_complete=is_complete)
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         return await self.ask("GET", path, headers)
@@ -145,8 +156,14 @@ class Cache(Client):
         algorithm, _, encoded = digest.partition(":")
         return self.parts.layout.blobs.joinpath(algorithm, encoded[:2], encoded).exists()
 
-    def reload(self, rules: RuleSettings | None = None) -> None:
-        """Build the jobs anew, as after SIGHUP; `rules` are docker.io's from now on."""
+    async def collect(self) -> None:
+        """Remove what was pushed and nothing needs, as a worker does every hour."""
+        await build_collector(self.parts).collect()
+
+    def reload(self, rules: RuleSettings | None = None, auth: AuthSettings | None = None) -> None:
+        """Build the jobs anew, as after SIGHUP; `rules` are docker.io's from now on, `auth` everybody's."""
+        if auth is not None:
+            self._settings = replace(self._settings, auth=auth)
         if rules is not None:
             upstreams = dict(self._settings.upstreams)
             upstreams["docker.io"] = replace(upstreams["docker.io"], rules=rules)
@@ -169,7 +186,9 @@ async def start_cache(settings: Settings, clock: Clock) -> Cache:
     try:
         parts = await stack.enter_async_context(open_parts(settings, clock))
         edge = Edge(build_services(settings, parts), AccessLog(settings.log), via=parts.via)
-        server = web.Server(edge.handle, access_log=None, handler_cancellation=True)
+        server = web.Server(
+            edge.handle, access_log=None, logger=server_logger(), handler_cancellation=True, auto_decompress=False
+        )
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -5,12 +5,27 @@ import asyncio
 import pytest
 
 from proxycache.clock import Clock, SystemClock
+from proxycache.oci.digest import parse_digest
 from proxycache.policy.bandwidth import Bandwidth, RateRule
+from tests.fakes.faults import Fault, Pacer
 from tests.integration.harness import Cache
 
 NAME = "library/alpine"
 MIB = 1024 * 1024
 RATE = 8 * MIB
+
+
+class Counter(Pacer):
+    """Counts what the upstream sends, and holds nothing up."""
+
+    def __init__(self) -> None:
+        super().__init__(float("inf"))
+        self.sent = 0
+        self.has_sent = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        self.sent += size
+        self.has_sent.set()
 
 
 @pytest.fixture
@@ -66,3 +81,24 @@ async def test_a_reload_changes_nothing_of_the_line(start, upstream):
     got = await cache.get_blob(NAME, wanted.digest)
 
     assert got.body == wanted.body
+
+
+async def test_a_fill_that_somebody_waits_for_goes_before_one_that_nobody_reads(start, upstream):
+    cache, other = await start_two(start)
+    left, wanted = upstream.add_blob(NAME, 48 * MIB), upstream.add_blob(NAME, 12 * MIB)
+    counter = Counter()
+    upstream.faults.add(Fault(pacer=counter), on=left.digest, method="GET", times=None)
+    async with cache.open(f"/v2/{NAME}/blobs/{left.digest}") as response:
+        await response.content.readexactly(5 * MIB)  # behind the beginning, which goes before bulk in any case
+    with cache.parts.fill_services.spools.use(parse_digest(left.digest)) as spool:
+        while spool.is_wanted():
+            await asyncio.sleep(0.05)
+    before = counter.sent
+
+    got = await other.get_blob(NAME, wanted.digest)
+
+    assert got.body == wanted.body
+    assert counter.sent - before < wanted.size / 4
+    assert cache.fills == []  # it was not over, and goes on now
+    counter.has_sent.clear()
+    await counter.has_sent.wait()

@@ -42,6 +42,20 @@ async def test_what_is_larger_than_the_budget_passes_through(start, upstream, tm
     assert taken(tmp_path / "data") <= BUDGET
 
 
+async def test_what_never_fits_is_told_once_for_each_blob_and_counted_each_time(start, upstream, caplog):
+    cache = await start(max_size=BUDGET, min_free=0)
+    huge = [upstream.add_image(NAME, image(layers=1, layer_size=25 * MIB, seed=number)) for number in range(2)]
+
+    for wanted in huge:
+        await cache.get_manifest(NAME, wanted.digest)  # so that the size is known before anybody is asked
+        for _ in range(2):
+            assert (await cache.get_blob(NAME, wanted.layers[0].digest)).body == wanted.layers[0].body
+
+    assert cache.fills == ["passed_through"] * 4
+    told = [record.digest for record in caplog.records if record.message == "cannot keep blob"]
+    assert told == [wanted.layers[0].digest for wanted in huge]
+
+
 async def test_a_disk_without_room_passes_everything_through_until_there_is_room(start, upstream):
     full = await start(max_size=0, min_free=2**60)
     content = upstream.add_blob(NAME, blob(2 * MIB))

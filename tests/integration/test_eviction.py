@@ -12,6 +12,8 @@ from proxycache.events import BlobsEvicted
 from proxycache.maintenance.evict import evict_ahead
 from proxycache.maintenance.find_strays import find_strays
 from proxycache.oci.digest import parse_digest
+from proxycache.store.purge import Wanted
+from proxycache.store.removal import remove_files
 from tests.builders import image
 from tests.disk import taken
 from tests.integration.harness import Cache
@@ -150,11 +152,14 @@ class Story:
             await self.cache.parts.tables.pins.remove(CANONICAL, self._pinned.popitem()[0])
 
     async def purge(self) -> None:
-        parts = self.cache.parts
-        purged = await parts.tables.purge.forget_tag(CANONICAL, self._choose_tag(), is_dry=False)
-        gone = [item for item in purged.leaving if await parts.fill_services.blobs.remove(item.digest)]
+        parts, tag = self.cache.parts, self._choose_tag()
+        purged = await parts.tables.purge.forget(
+            Wanted(names=[CANONICAL], is_tag=lambda each: each == tag, spares_pinned=True), is_dry=False
+        )
+        blobs, usage = parts.fill_services.blobs, parts.tables.usage
+        removed = await remove_files(blobs, usage, purged.leaving)
         if self._chance.random() < 0.7:  # else somebody was killed in the middle
-            await parts.tables.usage.forget(gone, [], level=0.0)
+            await usage.forget(removed.gone, blobs.has)
 
     async def restart(self) -> None:
         await self.cache.stop()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ CONFIG = """\
 listen = "127.0.0.1:{port}"
 workers = 2
 drain = "{drain}"
+{server}
 [storage]
 directory = "{directory}"
 [log]
@@ -60,8 +62,10 @@ class Answer:
 class Connection:
     """One client's connection; `worker` is the process that has it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        if tls is not None:
+            self.http = http.client.HTTPSConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS, context=tls)
         self.http.connect()
         self.worker = 0
         self._response: http.client.HTTPResponse | None = None
@@ -113,17 +117,20 @@ class Connection:
 class RunningCache:
     """The process tree; what it does not do itself to its children, `kill` and `signal` do by pid."""
 
-    def __init__(self, directory: Path, upstream: str, *, more: str = "", **changes: object) -> None:
-        """Write the configuration; `changes` are to port, drain and level, `more` says more of the upstream."""
+    def __init__(
+        self, directory: Path, upstream: str, *, more: str = "", tls: ssl.SSLContext | None = None, **changes: object
+    ) -> None:
+        """Write the configuration; `changes` are to port, drain, level and server, `more` says more of the upstream."""
         self.layout = Layout(directory / "data")
         self.records: list[dict[str, Any]] = []
         self._lines: list[str] = []
         self._config = directory / "proxycache.toml"
-        settings = {"port": 0, "drain": "8s", "level": "info", **changes}
+        settings = {"port": 0, "drain": "8s", "level": "info", "server": "", **changes}
         self._config.write_text(
             CONFIG.format(directory=self.layout.directory, upstream=upstream, more=more, **settings)
         )
         self._connections: list[Connection] = []
+        self._tls = tls
         self.port = 0
 
     # --- life ---
@@ -193,6 +200,11 @@ class RunningCache:
         assert found is not None
         return found
 
+    def reload(self, before: str = "", after: str = "") -> None:
+        """Send SIGHUP to the supervisor, with `after` in place of `before` in the configuration."""
+        self._config.write_text(self._config.read_text().replace(before, after))
+        self.process.send_signal(signal.SIGHUP)
+
     def terminate(self) -> int:
         """Send SIGTERM to the supervisor and return the exit code."""
         self.process.terminate()
@@ -240,7 +252,7 @@ class RunningCache:
         for pid in others:
             os.kill(pid, signal.SIGSTOP)
         try:
-            connection = Connection(self.port)
+            connection = Connection(self.port, self._tls)
             self._connections.append(connection)
             wait_until(lambda: self._find_worker(connection), "a worker accepts")
         finally:
@@ -255,7 +267,7 @@ class RunningCache:
 
     def get(self, path: str, **headers: str) -> Answer:
         """Ask on a new connection, as docker does."""
-        connection = Connection(self.port)
+        connection = Connection(self.port, self._tls)
         self._connections.append(connection)
         return connection.get(path, **headers)
 

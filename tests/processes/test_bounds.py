@@ -1,17 +1,19 @@
 """A disk and a budget smaller than the work, with real worker processes on a file system of their own."""
 
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.builders import blob, content
+from tests.builders import Content, blob, content
 from tests.fakes.upstream_registry import ThreadedRegistry
-from tests.processes.caches import NAME, Answer, RunningCache, blob_path
+from tests.processes.caches import NAME, Answer, Connection, RunningCache, blob_path
 
 MIB = 1024 * 1024
 BUDGET = 60 * MIB
@@ -44,34 +46,92 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._has_ended.wait(0.01):
+            before = self._look_at_disk()
             taken = subprocess.run(["du", "-s", "-B1", self._directory], capture_output=True, text=True, check=False)
-            self.most_taken = max(self.most_taken, int(taken.stdout.split()[0]))
-            status = os.statvfs(self._directory)
-            self.least_free = min(self.least_free, status.f_bavail * status.f_frsize)
+            # du counts a file twice that is renamed while it walks: there is never more than the disk has given away.
+            self.most_taken = max(self.most_taken, min(int(taken.stdout.split()[0]), max(before, self._look_at_disk())))
+
+    def _look_at_disk(self) -> int:
+        status = os.statvfs(self._directory)
+        self.least_free = min(self.least_free, status.f_bavail * status.f_frsize)
+        return (status.f_blocks - status.f_bfree) * status.f_frsize
 
     def end(self) -> None:
         self._has_ended.set()
         self.join()
 
 
-def test_every_byte_is_right_and_the_bounds_hold(disk: Path, upstream: ThreadedRegistry) -> None:
-    ten = [upstream.add_blob(NAME, blob(16 * MIB, seed=number)) for number in range(10)]
-    huge = upstream.add_blob(NAME, content(blob(MIB, seed="huge").body * 256))
-    eight = [upstream.add_blob(NAME, blob(16 * MIB, seed=f"at once {number}")) for number in range(8)]
-    with RunningCache(disk, upstream.url) as cache:
-        watch = Watch(disk)
-        watch.start()
-        try:
-            answers = [cache.get(blob_path(each.digest)) for each in [*ten, huge]]
-            with ThreadPoolExecutor(8) as pool:
-                answers += list(pool.map(lambda each: cache.get(blob_path(each.digest)), eight))
-        finally:
-            watch.end()
+@contextmanager
+def watching(disk: Path) -> Iterator[None]:
+    """Fail if at any moment of this more is taken, or less is free, than the bounds allow."""
+    watch = Watch(disk)
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.end()
+    assert watch.most_taken <= BUDGET
+    assert watch.least_free >= MIN_FREE
 
-        for wanted, answer in zip([*ten, huge, *eight], answers, strict=True):
-            assert is_right(answer, wanted.body)
-        assert watch.most_taken <= BUDGET
-        assert watch.least_free >= MIN_FREE
+
+class Work:
+    """What clients pull from a cache: ten blobs and a huge one in a row, then eight at once."""
+
+    def __init__(self, upstream: ThreadedRegistry) -> None:
+        self.ten = [upstream.add_blob(NAME, blob(16 * MIB, seed=number)) for number in range(10)]
+        self.huge = upstream.add_blob(NAME, content(blob(MIB, seed="huge").body * 256))
+        self.eight = [upstream.add_blob(NAME, blob(16 * MIB, seed=f"at once {number}")) for number in range(8)]
+
+    def check_all(self, cache: RunningCache) -> None:
+        """Pull all of it; every byte must be right."""
+        for wanted in [*self.ten, self.huge]:
+            assert is_right(cache.get(blob_path(wanted.digest)), wanted.body)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda each: cache.get(blob_path(each.digest)), self.eight))
+        assert all(is_right(answer, wanted.body) for answer, wanted in zip(answers, self.eight, strict=True))
+
+
+class StuckReader:
+    """A client that reads a part of a body and then nothing, until it goes on."""
+
+    def __init__(self, connection: Connection, wanted: Content) -> None:
+        self._wanted = wanted
+        self._connection = connection
+        connection.http.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        assert connection.ask(blob_path(wanted.digest)) == 200
+        self._begun = connection.read(MIB)
+
+    def check_rest(self) -> None:
+        """Go on: all of it comes."""
+        assert is_right(self._connection.finish(begun=self._begun), self._wanted.body)
+
+
+def test_every_byte_is_right_and_the_bounds_hold(disk: Path, upstream: ThreadedRegistry) -> None:
+    work = Work(upstream)
+    with RunningCache(disk, upstream.url) as cache:
+        with watching(disk):
+            work.check_all(cache)
+        cache.check_blobs()
+
+
+def test_readers_that_are_stuck_in_the_middle_break_no_bound_and_hold_nobody_up(
+    disk: Path, upstream: ThreadedRegistry
+) -> None:
+    work = Work(upstream)
+    held, filled = (upstream.add_blob(NAME, blob(16 * MIB, seed=name)) for name in ("held", "filled"))
+    with RunningCache(disk, upstream.url) as cache:
+        assert is_right(cache.get(blob_path(held.digest)), held.body)
+        cache.wait_until_published(held.digest)
+        with watching(disk):
+            stuck = [
+                StuckReader(connection, wanted)
+                for wanted in (held, filled, work.huge)
+                for connection in cache.connect_each(1)
+            ]
+            work.check_all(cache)
+            for reader in stuck:
+                reader.check_rest()
+            assert is_right(cache.get(blob_path(held.digest)), held.body)
         cache.check_blobs()
 
 

@@ -12,7 +12,11 @@ from proxycache.oci.digest import digest_of
 from proxycache.store.database import Database
 from proxycache.store.layout import Layout
 from proxycache.store.links import BlobRow, Links
+from proxycache.store.local_content import LocalContent
+from proxycache.store.local_push import ManifestPush
+from proxycache.store.manifests import ManifestRow
 
+APP, OTHER = "local/app", "local/other"
 ALPINE, BUSYBOX = "docker.io/library/alpine", "docker.io/library/busybox"
 
 
@@ -39,10 +43,10 @@ def directory(tmp_path: Path) -> Path:
 def test_usage_tells_what_each_repository_has_and_shares(directory: Path) -> None:
     told = json.loads(run(directory, "usage", "--json").stdout)
 
-    assert told["cached_bytes"] == 2 * 8192
+    assert (told["cached_bytes"], told["owned_bytes"]) == (2 * 8192, 0)
     assert told["repositories"] == [
-        {"name": ALPINE, "blobs": 2, "size": 16384, "shared_bytes": 8192},
-        {"name": BUSYBOX, "blobs": 1, "size": 8192, "shared_bytes": 8192},
+        {"name": ALPINE, "is_local": False, "blobs": 2, "size": 16384, "shared_bytes": 8192, "tags": 0},
+        {"name": BUSYBOX, "is_local": False, "blobs": 1, "size": 8192, "shared_bytes": 8192, "tags": 0},
     ]
     assert [blob["digest"] for blob in told["next"]] == [str(digest_of(b"own")), str(digest_of(b"shared"))]
 
@@ -52,9 +56,55 @@ def test_usage_is_readable(directory: Path) -> None:
 
     lines = run(directory, "usage").stdout.splitlines()
 
-    assert lines[0] == "blobs take 16 KiB of 50 GiB"
-    assert f"  {ALPINE}: 2 blobs, 16 KiB, 8 KiB of them shared" in lines
+    assert lines[:2] == ["cached blobs take 16 KiB of 50 GiB", "owned blobs take 0 B, which do not count there"]
+    assert f"  {ALPINE}: 0 tags, 2 blobs, 16 KiB, 8 KiB of them shared" in lines
     assert f"  {ALPINE}:3.20" in lines
+
+
+@pytest.fixture
+def pushed(directory: Path) -> Path:
+    """What two local repositories have: a manifest with two tags, a layer of both, and one that is cached as well."""
+
+    async def push() -> None:
+        database = await Database.open(Layout(directory).database)
+        local = LocalContent(database)
+        for name, content, size in ((APP, b"layer", 5000), (OTHER, b"layer", 5000), (APP, b"shared", 8192)):
+            await local.link_blob(name, digest_of(content), size, now=1.0)
+        row = ManifestRow(digest=digest_of(b"manifest"), media_type="m", size=100)
+        await local.record_manifest(
+            ManifestPush(repository=APP, row=row, references=[], needed=[], tags=["1", "latest"], pushed_at=1.0)
+        )
+        await database.close()
+
+    asyncio.run(push())
+    return directory
+
+
+def test_what_was_pushed_counts_beside_what_is_cached(pushed: Path) -> None:
+    told = json.loads(run(pushed, "usage", "--json").stdout)
+
+    assert told["cached_bytes"] == 8192
+    assert told["owned_bytes"] == 8192 + 8192 + 4096
+    assert [each for each in told["repositories"] if each["is_local"]] == [
+        {"name": APP, "is_local": True, "blobs": 3, "size": 13292, "shared_bytes": 13192, "tags": 2},
+        {"name": OTHER, "is_local": True, "blobs": 1, "size": 5000, "shared_bytes": 5000, "tags": 0},
+    ]
+    assert {each["shared_bytes"] for each in told["repositories"] if each["name"] == BUSYBOX} == {8192}
+    assert [each["digest"] for each in told["next"]] == [str(digest_of(b"own"))]
+
+
+def test_what_was_pushed_comes_first(pushed: Path) -> None:
+    lines = run(pushed, "usage").stdout.splitlines()
+
+    assert lines[:6] == [
+        "cached blobs take 8 KiB of 50 GiB",
+        "owned blobs take 20 KiB, which do not count there",
+        "",
+        "pushed here",
+        f"  {APP}: 2 tags, 3 blobs, 12.98 KiB, 12.88 KiB of them shared",
+        f"  {OTHER}: 0 tags, 1 blobs, 4.883 KiB, 4.883 KiB of them shared",
+    ]
+    assert "docker.io" in lines
 
 
 @pytest.mark.parametrize(
@@ -75,12 +125,3 @@ def test_a_directory_without_a_cache_is_refused_and_left_alone(tmp_path: Path) -
 
     assert "no cache is there" in str(result.exception)
     assert not (tmp_path / "none").exists()
-
-
-def test_purge_tells_what_it_does(directory: Path) -> None:
-    would = run(directory, "purge", "alpine", "--dry-run")
-    assert (would.exit_code, would.stdout) == (0, "would purge 1 blobs, 8192 bytes\n")
-
-    assert run(directory, "purge", "alpine").stdout == "purged 1 blobs, 8192 bytes\n"
-
-    assert json.loads(run(directory, "usage", "--json").stdout)["cached_bytes"] == 8192

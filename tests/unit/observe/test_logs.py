@@ -2,6 +2,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,14 @@ def test_a_fill_is_one_line(configure, stream):
 
     assert "INFO fill ended upstream=docker.io repository=library/alpine digest=sha256:ab" in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
+
+
+def test_what_passed_through_the_disk_is_told_by_who_knows_why(configure, stream):
+    configure()
+
+    log_event(replace(FILL, outcome="passed_through"))
+
+    assert stream.getvalue() == ""
 
 
 def test_what_comes_often_is_for_debugging_or_not_told(configure, stream):

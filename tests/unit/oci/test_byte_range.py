@@ -31,7 +31,6 @@ def test_one_range_is_understood(header, first, last):
         "bytes=",
         "bytes=-",
         "bytes=a-b",
-        "bytes=2-1",
         "bytes=1-2,4-5",
         "bytes=1",
         "bytes=+1-2",

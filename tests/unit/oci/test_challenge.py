@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxycache.oci.challenge import Challenge, parse_challenges
+from proxycache.oci.challenge import Challenge, format_challenge, parse_challenges
 
 BEARER = Challenge(scheme="bearer", parameters={"realm": "https://a.test/token?x=1,2", "service": "a.test"})
 BASIC = Challenge(scheme="basic", parameters={"realm": "b"})
@@ -72,3 +72,18 @@ def test_any_quoted_text_comes_back_and_hides_nothing_behind_it(text):
 @given(st.text(alphabet='aB"\\=, \t@', max_size=60))
 def test_nonsense_raises_nothing(value):
     assert all(challenge.scheme for challenge in parse_challenges([value]))
+
+
+@pytest.mark.parametrize("challenge", [BEARER, BASIC, NEGOTIATE, Challenge(scheme="a", parameters={"b": 'c"\\,d="'})])
+def test_a_challenge_survives_being_written_and_read(challenge):
+    assert parse_challenges([format_challenge(challenge)]) == [challenge]
+
+
+@given(st.text())
+def test_no_text_ends_the_header_or_becomes_another_parameter(text):
+    written = format_challenge(Challenge(scheme="bearer", parameters={"scope": text, "error": "x"}))
+
+    assert written.isascii()
+    assert written.isprintable()
+    [read] = parse_challenges([written])
+    assert (set(read.parameters), read.parameters["error"]) == ({"scope", "error"}, "x")

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxycache.oci.errors import NameInvalid, NameUnknown
-from proxycache.policy.routing import RequestStyle, RoutingTable, choose_route
+from proxycache.policy.routing import RequestStyle, RoutingTable, canonical_pattern, choose_route
 from tests.unit.oci.strategies import repositories
 
 TABLE = RoutingTable(
@@ -130,3 +130,33 @@ def test_ns_and_prefix_mean_the_same_repository(upstream, repository):
     by_prefix = choose_route(TABLE, f"{upstream}/{repository}", None)
 
     assert choose_route(TABLE, f"{upstream}/{repository}", upstream).name == by_prefix.name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "canonical"),
+    [
+        ("library/*", "docker.io/library/*"),
+        ("alp*", "docker.io/library/alp*"),
+        ("**", "docker.io/**"),
+        ("index.docker.io/*", "docker.io/library/*"),
+        ("docker.io/**", "docker.io/**"),
+        ("ghcr.io/*", "ghcr.io/*"),
+        ("reg.test:5000/a*", "reg.test:5000/a*"),
+        ("plain/a*", "plain/a*"),
+        ("*.io/**", "*.io/**"),
+        ("*/app", "docker.io/*/app"),
+        ("local/*", None),
+        ("team/private/*", None),
+        ("team/*", "docker.io/team/*"),
+        ("docker.io/local/*", "docker.io/local/*"),
+    ],
+)
+def test_a_pattern_means_an_upstream_as_a_name_does(pattern, canonical):
+    assert canonical_pattern(TABLE, pattern) == canonical
+
+
+@given(repositories, st.sampled_from(["docker.io", "ghcr.io"]))
+def test_a_name_is_a_pattern_of_itself(name, registry):
+    asked = f"{registry}/{name}"
+
+    assert canonical_pattern(TABLE, asked) == str(choose_route(TABLE, asked, None).name)

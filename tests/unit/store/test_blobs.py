@@ -1,5 +1,6 @@
 import asyncio
 import fcntl
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from proxycache.store.layout import Layout
 
 CONTENT = b"layer"
 DIGEST = digest_of(CONTENT)
+
+
+async def always(_digest: Digest) -> bool:
+    return True
 
 
 def read(blobs: BlobStore, digest: Digest) -> bytes:
@@ -111,10 +116,10 @@ async def test_open_blob_is_not_removed(blobs: BlobStore) -> None:
     assert held is not None
 
     with held:
-        assert not await blobs.remove(DIGEST)
+        assert not await blobs.remove(DIGEST, always)
         assert held.file.read() == CONTENT
 
-    assert await blobs.remove(DIGEST)
+    assert await blobs.remove(DIGEST, always)
     assert blobs.open(DIGEST) is None
 
 
@@ -124,13 +129,28 @@ async def test_blob_that_is_being_removed_is_a_miss(blobs: BlobStore, layout: La
     with layout.blob(DIGEST).open("rb") as being_removed:
         fcntl.flock(being_removed, fcntl.LOCK_EX)
         assert blobs.open(DIGEST) is None
-        assert not await blobs.remove(DIGEST)
+        assert not await blobs.remove(DIGEST, always)
 
     assert read(blobs, DIGEST) == CONTENT
 
 
 async def test_removing_what_is_not_there_is_done(blobs: BlobStore) -> None:
-    assert await blobs.remove(DIGEST)
+    assert await blobs.remove(DIGEST, always)
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+async def test_nobody_pushes_a_blob_while_it_is_removed(blobs: BlobStore, layout: Layout, is_here: bool) -> None:
+    if is_here:
+        blobs.publish(DIGEST, spool(layout))
+
+    async def is_leaving(digest: Digest) -> bool:
+        folder = os.open(layout.blob(digest).parent, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(folder)
+        return True
+
+    assert await blobs.remove(DIGEST, is_leaving)
 
 
 async def test_iteration_finds_blobs_and_nothing_else(blobs: BlobStore, layout: Layout) -> None:

@@ -229,6 +229,17 @@ async def test_generation_changes_with_commits_of_others(
     assert database.generation() != before
 
 
+async def test_only_what_takes_back_is_a_revocation(database: Database) -> None:
+    before = database.revocations()
+    await add(database, "a")
+    assert database.revocations() == before
+
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE revocations SET count = count + 1")
+
+    assert database.revocations() == before + 1
+
+
 async def test_newer_schema_is_refused(layout: Layout) -> None:
     connection = sqlite3.connect(layout.database)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
@@ -250,11 +261,11 @@ async def test_something_else_in_its_place_is_damage_and_stays(layout: Layout) -
 async def test_damage_found_while_running_is_an_error_of_the_store(layout: Layout) -> None:
     database = await Database.open(layout.database)
     await add(database, "a")
+    [(page,)] = await database.fetch("SELECT rootpage FROM sqlite_master WHERE name = 'negatives'")
     await database.close()
     with layout.database.open("r+b") as file:
-        size = file.seek(0, 2)
-        file.seek(4096)
-        file.write(b"\xff" * (size - 4096))
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
 
     damaged = await Database.open(layout.database)
     with pytest.raises(StoreDamaged, match="malformed"):

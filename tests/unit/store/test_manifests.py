@@ -85,3 +85,14 @@ async def test_referrers_are_those_of_the_repository(manifests: Manifests) -> No
 
     assert await manifests.list_referrers(NAME, ROW.digest) == ours
     assert await manifests.list_referrers(NAME, digest_of(b"unknown")) == []
+
+
+async def test_a_type_that_tells_nothing_gives_way_to_one_that_does(manifests: Manifests) -> None:
+    known = signature(1, ROW.digest)
+    odd = ManifestRow(digest=known.digest, media_type="application/vnd.example.odd", size=known.size)
+
+    await record(manifests, odd)
+    await record(manifests, known)
+    assert await manifests.find(known.digest) == known
+    await record(manifests, odd)
+    assert await manifests.find(known.digest) == known

@@ -70,6 +70,16 @@ def test_min_free_bounds_what_may_come(layout: Layout) -> None:
     assert space_of(layout, max_size=0, min_free=2**60).available(0) < 0
 
 
+def test_what_is_not_in_the_budget_has_the_disk_but_for_promises(layout: Layout) -> None:
+    space = space_of(layout, max_size=0)
+    before = space.available_on_disk()
+
+    assert space.reserve(DIGEST, before // 2, 0) <= 0
+
+    assert space_of(layout, max_size=1).available_on_disk() < before * 3 // 4
+    assert space_of(layout, min_free=2**60).available_on_disk() < 0
+
+
 def test_no_limit_fits_everything_but_a_budget_only_what_is_smaller(layout: Layout) -> None:
     assert space_of(layout, max_size=0).fits(2**60)
     assert space_of(layout, max_size=10).fits(10)

@@ -9,9 +9,9 @@ from proxycache.store.links import BlobRow
 from proxycache.store.manifests import ManifestRow
 from proxycache.store.tables import Tables
 from proxycache.store.tags import TagRow
+from proxycache.store.usage import FIRST
 
 NAME = "docker.io/library/alpine"
-FIRST = (float("-inf"), "")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_forgetting_gives_the_room_back_and_raises_the_level(tables: Table
     gone = await add(tables, "gone", worth=7.0)
     chosen, _ = await tables.usage.mark_leaving(FIRST, need=1, most=10)
 
-    await tables.usage.forget(chosen, [], level=7.0)
+    await tables.usage.forget(chosen, lambda _: False, level=7.0)
 
     assert await tables.usage.cached_bytes() == 0
     assert not await tables.links.has(NAME, gone)
@@ -88,7 +88,7 @@ async def test_what_is_read_stays_and_may_be_stored_again_while_it_leaves(tables
     chosen, _ = await tables.usage.mark_leaving(FIRST, need=1, most=10)
 
     await add(tables, "read", worth=1.0)
-    await tables.usage.forget(chosen, [], level=1.0)
+    await tables.usage.forget(chosen, lambda _: False, level=1.0)
 
     assert await tables.usage.cached_bytes() == 4096
     assert await tables.links.has(NAME, digest_of(b"read"))

@@ -124,6 +124,17 @@ async def test_basic_auth_without_a_credential(registry: FakeRegistry, client: U
         await client.head_manifest("library/app", TAG)
 
 
+async def test_a_refusal_that_asks_for_nothing_says_nothing_of_the_next_request(
+    registry: FakeRegistry, client: UpstreamClient
+) -> None:
+    registry.add_image("library/app", image(), tag=TAG)
+    registry.faults.add(answer(401))
+    with pytest.raises(UpstreamUnauthorized):
+        await client.head_manifest("library/app", TAG)
+
+    assert (await client.head_manifest("library/app", TAG)).digest is not None
+
+
 async def test_a_credential_is_not_sent_to_a_realm_in_our_network(
     registry: FakeRegistry, make_client: MakeClient, auth: TokenAuth
 ) -> None:

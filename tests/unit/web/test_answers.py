@@ -13,7 +13,7 @@ ANSWER = ReadyAnswer(
     head=b"h",
     body=b"b",
     kind="blob",
-    generation=1,
+    revocations=1,
     fresh_until=100.0,
     digest=Digest(algorithm="sha256", encoded="0" * 64),
 )
@@ -23,8 +23,8 @@ def key(name: str) -> tuple[str, str, str]:
     return ("GET", f"/v2/{name}/manifests/1", "cache")
 
 
-def find(memory: AnswerMemory, name: str, *, generation: int = 1, now: float = 50.0) -> ReadyAnswer | None:
-    return memory.find(key(name), lambda: generation, lambda: now)
+def find(memory: AnswerMemory, name: str, *, revocations: int = 1, now: float = 50.0) -> ReadyAnswer | None:
+    return memory.find(key(name), lambda: revocations, lambda: now)
 
 
 def test_an_answer_is_found_by_what_was_asked():
@@ -40,8 +40,8 @@ def test_an_answer_ends_with_the_next_commit():
     memory = AnswerMemory()
     memory.remember(key("a"), ANSWER)
 
-    assert find(memory, "a", generation=2) is None
-    assert find(memory, "a", generation=1) is None
+    assert find(memory, "a", revocations=2) is None
+    assert find(memory, "a", revocations=1) is None
 
 
 def test_an_answer_ends_when_it_is_no_longer_fresh():

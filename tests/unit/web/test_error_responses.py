@@ -40,8 +40,12 @@ ERRORS: list[ProxycacheError] = [
     oci_errors.SizeInvalid(1, 2),
     oci_errors.BlobUploadUnknown("x"),
     oci_errors.BlobUploadInvalid("why"),
+    oci_errors.ChunkOutOfOrder(5, 3),
+    oci_errors.BodyStalled(60.0),
+    oci_errors.StorageFull(),
     oci_errors.RangeUnsatisfiable(5),
     oci_errors.Unauthorized(),
+    oci_errors.SignInNeeded(scope="repository:a:pull"),
     oci_errors.Denied(),
     oci_errors.Unsupported(),
     oci_errors.TooManyRequests("why", 5.0),
@@ -60,6 +64,7 @@ ERRORS: list[ProxycacheError] = [
     store_errors.StoreBusy(PATH),
     store_errors.BlobCorrupt(DIGEST),
     store_errors.StoreFull(DIGEST, 5),
+    store_errors.UploadBusy("x"),
 ]
 
 
@@ -98,7 +103,7 @@ async def test_every_error_has_an_answer_of_its_own(error):
         document = json.loads(cast("bytes", error_response(told).body))
 
         assert told.message != "internal error"
-        assert told.status in {400, 401, 403, 404, 405, 413, 416, 429, 502, 503, 504, 508}
+        assert told.status in {400, 401, 403, 404, 405, 408, 413, 416, 429, 502, 503, 504, 507, 508}
         assert (document["errors"][0]["code"], document["errors"][0]["message"]) == (told.code, told.message)
 
 

@@ -49,6 +49,8 @@ class Peer:
         ("/v2/a/blobs/uploads", Kind.UPLOAD, "a", "uploads"),
         ("/v2/a/blobs/uploads/some/id", Kind.UPLOAD, "a", "uploads/some/id"),
         ("/-/health", Kind.ADMIN, "", "health"),
+        ("/-/token", Kind.SIGN_IN, "", ""),
+        ("/-/token/x", Kind.ADMIN, "", "token/x"),
         ("/v2/manifests/manifests/manifests", Kind.MANIFEST, "manifests", "manifests"),
         ("/v2/tags/list/tags/list", Kind.TAGS, "tags/list", ""),
         ("/v2/blobs/blobs/manifests/tags", Kind.MANIFEST, "blobs/blobs", "tags"),
@@ -142,7 +144,6 @@ def test_whoever_forwards_is_not_from_this_machine(header):
         ("GET", {"Range": "bytes=1-2", "If-Range": f'W/"{DIGEST}"'}, None),
         ("GET", {"Range": "bytes=1-2", "If-Range": "Tue, 24 Nov 2026 07:00:00 GMT"}, None),
         ("HEAD", {"Range": "bytes=1-2"}, None),
-        ("GET", {"Range": "bytes=2-1"}, None),
     ],
 )
 def test_a_range_counts_for_a_get_of_the_same_content(method, headers, expected):

@@ -1,0 +1,75 @@
+"""Remove what was pushed and nothing needs any more: online, hourly, one process at a time (DESIGN, "Collect")."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from proxycache.clock import Clock
+from proxycache.store.blobs import BlobStore
+from proxycache.store.errors import StoreError
+from proxycache.store.garbage import Foreseen, Garbage, Moment
+from proxycache.store.leases import Leases
+from proxycache.store.removal import remove_files
+from proxycache.store.usage import Usage
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 3_600.0
+LEASE = "collect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What went: links, and blobs of `size` bytes together. `stayed`: blobs that somebody reads go the next time."""
+
+    links: int
+    blobs: int
+    size: int
+    stayed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collector:
+    """Collects; `list_uploading` (blocking) names the repositories with an upload under way."""
+
+    garbage: Garbage
+    usage: Usage
+    blobs: BlobStore
+    list_uploading: Callable[[], Collection[str]]
+    clock: Clock
+
+    async def foresee(self) -> Foreseen:
+        """Return what would go now; raises StoreError."""
+        return await self.garbage.foresee(await self._moment())
+
+    async def collect(self) -> Collected:
+        """Remove what nothing needs; raises StoreError.
+
+        A push that relies on it meanwhile comes before, or finds it gone and is told so.
+        """
+        links = await self.garbage.remove_unneeded(await self._moment())
+        await self.garbage.let_go(await self.garbage.list_orphans())
+        removed = await remove_files(self.blobs, self.usage, await self.usage.list_leaving())
+        await self.usage.forget(removed.gone, self.blobs.has)
+        return Collected(links=links, blobs=len(removed.gone), size=removed.size, stayed=len(removed.stayed))
+
+    async def _moment(self) -> Moment:
+        return Moment(now=self.clock.now(), uploading=await asyncio.to_thread(self.list_uploading))
+
+
+async def collect_garbage(collector: Collector, leases: Leases) -> None:
+    """Collect once an hour, for ever; of several workers that wake together one does."""
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        async with leases.claim(LEASE) as claim:
+            if claim.inherited is not None:
+                continue
+            try:
+                collected = await collector.collect()
+            except (OSError, StoreError) as error:
+                logger.warning("cannot collect", extra={"why": str(error)})
+                continue
+            claim.settle(b"done")
+        if collected.blobs or collected.links:
+            logger.info("collected", extra={"blobs": collected.blobs, "bytes": collected.size})

@@ -1,0 +1,132 @@
+"""What of the owned content nothing needs any more, found and let go online (DESIGN, "Collect").
+
+A link goes if no manifest of its repository references its blob and its grace is over; an owned blob without links is
+cached again where an upstream repository has it, else it leaves, as evicted ones do: marked, unlinked, forgotten
+(store/usage). Each step decides and acts in one transaction, so that a push comes before it or after it: then it finds
+the content gone, and says so to its client.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import aiosqlite
+
+from proxycache.oci.digest import Digest, parse_digest
+from proxycache.store.database import Database
+
+GRACE_SECONDS = 3_600.0
+LONGEST_GRACE_SECONDS = 86_400.0
+
+_LIST_REPOSITORIES = "SELECT repository, max(linked_at) FROM local_links GROUP BY repository ORDER BY repository"
+_REMOVE_UNNEEDED = """
+    DELETE FROM local_links WHERE repository = ?
+    AND digest IN (SELECT digest FROM unneeded_links WHERE repository = ? AND linked_at < ?)
+"""
+_LIST_ORPHANS = "SELECT digest FROM orphans"
+_SUM_LEAVING = """
+    SELECT count(*), coalesce(sum(size), 0) FROM blobs
+    WHERE is_leaving = 1 OR (
+        digest IN (SELECT digest FROM orphans) AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = blobs.digest)
+    )
+"""
+_FIND_ORPHAN = "SELECT EXISTS (SELECT 1 FROM links WHERE links.digest = ?) FROM orphans WHERE digest = ?"
+_RETURN_TO_CACHE = "UPDATE blobs SET is_owned = 0 WHERE digest = ?"
+_LET_GO = "UPDATE blobs SET is_owned = 0, is_leaving = 1 WHERE digest = ?"
+_FORGET_MANIFEST = (
+    "DELETE FROM manifest_references WHERE manifest = ?",
+    "DELETE FROM manifests WHERE digest = ?",
+)
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When it is, in epoch seconds, and which repositories have an upload under way."""
+
+    now: float
+    uploading: Collection[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """How much would go: links, and blobs of `size` bytes together."""
+
+    links: int
+    blobs: int
+    size: int
+
+
+class Garbage:
+    """Finds and lets go what nothing needs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def foresee(self, moment: Moment) -> Foreseen:
+        """Return what would go now: all is done, and undone."""
+        due, links = await self._list_due(moment), 0
+        with contextlib.suppress(_Undo):
+            async with self._database.transaction() as connection:
+                for repository, before in due:
+                    links += await _remove_unneeded(connection, repository, before)
+                ((blobs, size),) = await connection.execute_fetchall(_SUM_LEAVING)
+                raise _Undo
+        return Foreseen(links=links, blobs=blobs, size=size)
+
+    async def remove_unneeded(self, moment: Moment) -> int:
+        """Remove the links whose grace is over: an hour after the repository's last push, but a day at most."""
+        count = 0
+        for repository, before in await self._list_due(moment):
+            async with self._database.transaction() as connection:
+                count += await _remove_unneeded(connection, repository, before)
+        return count
+
+    async def list_orphans(self) -> list[Digest]:
+        """Return the owned blobs that no repository has any more."""
+        return [parse_digest(digest) for (digest,) in await self._database.fetch(_LIST_ORPHANS)]
+
+    async def let_go(self, orphans: Sequence[Digest]) -> None:
+        """Give up those that are still orphans: to the cache, or marked as leaving, so that their files may go."""
+        for batch in _batches(orphans):
+            async with self._database.transaction() as connection:
+                for digest in batch:
+                    await _let_go(connection, digest)
+
+    async def _list_due(self, moment: Moment) -> list[tuple[str, float]]:
+        """Return each repository with the time before which a link has to be from to be removed."""
+        rows = await self._database.fetch(_LIST_REPOSITORIES)
+        return [
+            (
+                name,
+                moment.now - (LONGEST_GRACE_SECONDS if _is_busy(name, linked_at, moment) else GRACE_SECONDS),
+            )
+            for name, linked_at in rows
+        ]
+
+
+class _Undo(Exception):
+    """Ends a transaction of which nothing is to stay."""
+
+
+def _is_busy(name: str, last_linked_at: float, moment: Moment) -> bool:
+    return name in moment.uploading or last_linked_at >= moment.now - GRACE_SECONDS
+
+
+def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    return (digests[start : start + _BATCH] for start in range(0, len(digests), _BATCH))
+
+
+async def _remove_unneeded(connection: aiosqlite.Connection, repository: str, before: float) -> int:
+    return (await connection.execute(_REMOVE_UNNEEDED, (repository, repository, before))).rowcount
+
+
+async def _let_go(connection: aiosqlite.Connection, digest: Digest) -> None:
+    key = str(digest)
+    for (is_cached,) in await connection.execute_fetchall(_FIND_ORPHAN, (key, key)):
+        if is_cached:
+            await connection.execute(_RETURN_TO_CACHE, (key,))
+            continue
+        await connection.execute(_LET_GO, (key,))
+        for sql in _FORGET_MANIFEST:
+            await connection.execute(sql, (key,))

@@ -1,0 +1,147 @@
+"""One upload session in the hands of one request: append, verify, publish, give up.
+
+All methods block. One that raises OSError leaves the session usable, as it was last recorded.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from proxycache.oci.digest import Digest, Hash
+from proxycache.oci.errors import BlobUploadUnknown
+from proxycache.store.blobs import BlobStore
+from proxycache.store.errors import StoreError, StoreUnusable
+from proxycache.store.hashed_file import HashedFile
+from proxycache.store.layout import Layout
+from proxycache.store.leases import is_same_file, try_lock
+from proxycache.store.upload_record import UploadRecord, boot_id, read_record, write_record
+
+KnownHash: TypeAlias = tuple[Hash, int]
+
+_RECORD_EVERY_BYTES = 8 * 1024 * 1024
+
+
+class HeldUpload:
+    """A session that nobody else has while its data file is locked; `record` is what the others know of it.
+
+    `known_hash` is a hash and of how many bytes it is; whoever wrote here last gives it, so that they need not be read.
+    """
+
+    record: UploadRecord
+
+    def __init__(self, layout: Layout, session: str) -> None:
+        self.session = session
+        self.known_hash: KnownHash | None = None
+        self._data_path = layout.upload_data(session)
+        self._record_path = layout.upload_record(session)
+        self._descriptor = -1
+        self._file: HashedFile | None = None
+
+    def try_open(self) -> bool:
+        """Take the session unless somebody has it; raises BlobUploadUnknown if it has ended."""
+        try:
+            self._descriptor = os.open(self._data_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise BlobUploadUnknown(self.session) from None
+        if not try_lock(self._descriptor):
+            self.close()
+            return False
+        record = read_record(self._record_path)
+        if record is None:
+            raise BlobUploadUnknown(self.session)
+        self.record = record
+        return True
+
+    @property
+    def offset(self) -> int:
+        """How many bytes there are."""
+        return self.record.offset if self._file is None else self._file.written
+
+    def begin(self, algorithm: str) -> None:
+        """Get ready to append: cut off what was not recorded, and have the hash of what was.
+
+        A session without bytes gets the hash of `algorithm`, which by now may be known better than when it began.
+        """
+        if not self.record.offset:
+            self.record = replace(self.record, algorithm=algorithm, hashed=hashlib.new(algorithm).hexdigest())
+        size = min(self.record.offset, os.fstat(self._descriptor).st_size)
+        os.ftruncate(self._descriptor, size)
+        self._file = self._find_known(size)
+        if self._file is None:
+            self._file = HashedFile(self._descriptor, hashlib.new(self.record.algorithm))
+            self._file.take_over(size)
+        self.known_hash = self._file.hash, self._file.written
+
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """Write and hash pieces."""
+        if self._file is None:
+            raise RuntimeError("begin comes first")
+        try:
+            self._file.append(pieces)
+        finally:
+            self.known_hash = self._file.hash, self._file.written
+        if self._file.written - self.record.offset >= _RECORD_EVERY_BYTES:
+            self.save()
+
+    def save(self) -> None:
+        """Let what was written count, for all processes."""
+        if self._file is None:
+            return
+        hashed = self._file.hash.hexdigest()
+        record = replace(self.record, offset=self._file.written, hashed=hashed, boot_id=boot_id())
+        write_record(self._record_path, record)
+        self.record = record
+
+    def matches(self, digest: Digest) -> bool:
+        """Tell whether the bytes are what `digest` says; they are read only where nobody has hashed them so."""
+        is_of_kind = self.record.algorithm == digest.algorithm
+        if self._file is not None and is_of_kind:
+            return digest.matches(self._file.hash)
+        if self._file is None and is_of_kind and self._is_believed():
+            return self.record.hashed == digest.encoded
+        read = HashedFile(self._descriptor, digest.new_hash())
+        read.take_over(self.offset)
+        return digest.matches(read.hash)
+
+    def publish(self, digest: Digest, blobs: BlobStore) -> None:
+        """Make the verified bytes the blob `digest`, durable on return; the session is gone then. Raises StoreError."""
+        if not is_same_file(self._descriptor, self._data_path):
+            raise StoreUnusable(self._data_path, "somebody took it away")
+        os.ftruncate(self._descriptor, self.offset)
+        self._record_path.unlink(missing_ok=True)  # without which nobody else goes on with what becomes the blob
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # it would stay on the blob
+        try:
+            blobs.publish(digest, self._data_path)
+        except StoreError:
+            with contextlib.suppress(OSError):
+                write_record(self._record_path, self.record)
+            raise
+        self.known_hash = None
+
+    def discard(self) -> None:
+        """Remove the session, bytes and all."""
+        self._record_path.unlink(missing_ok=True)
+        self._data_path.unlink(missing_ok=True)
+        self.known_hash = None
+
+    def close(self) -> None:
+        """Let the session go."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _find_known(self, size: int) -> HashedFile | None:
+        """Return the file with the hash that this process has of it, unless others have written since."""
+        if self.known_hash is None:
+            return None
+        known, written = self.known_hash
+        if (written, known.hexdigest()) != (size, self.record.hashed):
+            return None
+        return HashedFile(self._descriptor, known, written)
+
+    def _is_believed(self) -> bool:
+        return self.record.boot_id == boot_id() and os.fstat(self._descriptor).st_size >= self.record.offset

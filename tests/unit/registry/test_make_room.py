@@ -1,0 +1,91 @@
+"""What is counted and promised by turns with others who fill and record."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxycache.events import Events
+from proxycache.oci.digest import digest_of
+from proxycache.registry.make_room import RoomMaker, RoomServices
+from proxycache.registry.note_use import Uses
+from proxycache.store.blobs import BlobStore
+from proxycache.store.database import Database
+from proxycache.store.layout import Layout
+from proxycache.store.leases import Leases
+from proxycache.store.links import BlobRow
+from proxycache.store.settings import StorageSettings
+from proxycache.store.space import Space
+from proxycache.store.spool import Spools
+from proxycache.store.tables import Tables
+from tests.fakes.clock import FakeClock
+
+NAME = "docker.io/library/alpine"
+MIB = 1024 * 1024
+ONE, OTHER = digest_of(b"one"), digest_of(b"other")
+
+
+class GatedThreads(ThreadPoolExecutor):
+    """The disk's thread, which begins once the gate is open; `is_asked` once something waits for it."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.is_asked = asyncio.Event()
+        super().__init__(1, initializer=self.gate.wait)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.is_asked.set()
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "data")
+    layout.prepare()
+    return layout
+
+
+@pytest.fixture
+async def tables(layout: Layout) -> AsyncIterator[Tables]:
+    database = await Database.open(layout.database)
+    yield Tables.of(database)
+    await database.close()
+
+
+def room_in(layout: Layout, tables: Tables, space: Space) -> RoomMaker:
+    clock = FakeClock()
+    return RoomMaker(
+        RoomServices(
+            space=space,
+            usage=tables.usage,
+            blobs=BlobStore(layout),
+            spools=Spools(layout, clock),
+            leases=Leases(layout),
+            uses=Uses(tables.usage, clock),
+            events=Events(),
+            clock=clock,
+        )
+    )
+
+
+async def test_what_becomes_a_row_while_we_count_is_not_given_away_once_more(layout: Layout, tables: Tables) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=28 * MIB, min_free=0))
+    threads = GatedThreads()
+    room = room_in(layout, tables, space)
+    await room.reserve(ONE, 16 * MIB)
+    asyncio.get_running_loop().set_default_executor(threads)
+
+    reserving = asyncio.get_running_loop().create_task(room.reserve(OTHER, 16 * MIB))
+    await threads.is_asked.wait()  # the rows are counted, the promises are not
+    row = BlobRow(digest=ONE, size=16 * MIB, is_public=True, stored_at=1.0)
+    await tables.links.record(row, repository=NAME)
+    layout.reservation(ONE).unlink()
+    threads.gate.set()
+    await reserving
+
+    assert layout.reservation(OTHER).exists()
+    assert space.available(await tables.usage.cached_bytes()) >= 0
