@@ -12,6 +12,8 @@ from benchmarks import (
     cold_first_byte,
     cold_large_blob,
     eight_clients,
+    evicting_hits,
+    eviction_cost,
     fifty_clients,
     fresh_tags,
     held_large_blob,
@@ -20,7 +22,11 @@ from benchmarks import (
     latency_while_filling,
     limited_line,
     memory_of_slow_clients,
+    push_clients,
+    push_large,
+    push_many,
     start_with_many_blobs,
+    thin_push,
 )
 from benchmarks.bench import Bench
 from benchmarks.peers import PROXYCACHE
@@ -40,8 +46,14 @@ QUESTIONS = {
         latency_while_filling.QUESTION,
         memory_of_slow_clients.QUESTION,
         start_with_many_blobs.QUESTION,
+        evicting_hits.QUESTION,
+        eviction_cost.QUESTION,
         hit_ratio.QUESTION,
         limited_line.QUESTION,
+        thin_push.QUESTION,
+        push_large.QUESTION,
+        push_many.QUESTION,
+        push_clients.QUESTION,
     )
 }
 

@@ -61,7 +61,7 @@ class Bench:
         return Tree(directory=self.new_place("tree"))
 
     @contextlib.contextmanager
-    def fresh(self, subject: Subject, upstream_port: int) -> Iterator[Server]:
+    def fresh(self, subject: Subject, upstream_port: int | None) -> Iterator[Server]:
         """Run `subject` with nothing held, and remove what it kept."""
         place = self.new_place(subject.name)
         try:
@@ -72,7 +72,7 @@ class Bench:
 
     @contextlib.contextmanager
     def all_warm(
-        self, subjects: Sequence[Subject], upstream_port: int, samples: Samples, warm: Callable[[Server], object]
+        self, subjects: Sequence[Subject], upstream_port: int | None, samples: Samples, warm: Callable[[Server], object]
     ) -> Iterator[list[Server]]:
         """Run `subjects` side by side, each after `warm` made it hold what will be asked for."""
         with contextlib.ExitStack() as running:
@@ -92,7 +92,11 @@ class Bench:
                     samples.add(server.name, measure(server))
 
     def measure_fresh(
-        self, subjects: Sequence[Subject], upstream_port: int, samples: Samples, measure: Callable[[Server], float]
+        self,
+        subjects: Sequence[Subject],
+        upstream_port: int | None,
+        samples: Samples,
+        measure: Callable[[Server], float],
     ) -> None:
         """Interleaved runs, each on a subject that has just started and holds nothing."""
         for _ in range(self.runs):

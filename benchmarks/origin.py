@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ from benchmarks.processes import Server, SubjectAbsent, free_port, serve
 REPOSITORY = "library/bench"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _BLOCK_SIZE = 1 << 20
+
+Descriptor = dict[str, str | int]
 
 _NGINX_CONFIGURATION = """
 {user}
@@ -87,16 +91,40 @@ class Tree:
 
     def add_manifest(self, tag: str, layer: Blob) -> str:
         """Add an image of one layer under `tag`; its configuration is the layer too. Return the path by tag."""
-        descriptor = {"mediaType": "application/octet-stream", "digest": layer.digest, "size": layer.size}
+        descriptor: Descriptor = {"mediaType": "application/octet-stream", "digest": layer.digest, "size": layer.size}
+        return self._add_manifest(tag, descriptor, [descriptor])
+
+    def add_image(self, tag: str, *, layers: int, size: int) -> None:
+        """Add an image under `tag` that a client can unpack: each layer has one file of `size` random bytes."""
+        chance = random.Random(f"{tag} {size}")
+        archives = [archive_of(f"layer{number}", chance.randbytes(size)) for number in range(layers)]
+        configuration = {
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(archive) for archive in archives]},
+        }
+        self._add_manifest(
+            tag,
+            self._add_content("application/vnd.oci.image.config.v1+json", json.dumps(configuration).encode()),
+            [self._add_content("application/vnd.oci.image.layer.v1.tar", archive) for archive in archives],
+        )
+
+    def _add_content(self, media_type: str, content: bytes) -> Descriptor:
+        digest = digest_of(content)
+        (self._folder("blobs") / digest).write_bytes(content)
+        return {"mediaType": media_type, "digest": digest, "size": len(content)}
+
+    def _add_manifest(self, tag: str, configuration: Descriptor, layers: list[Descriptor]) -> str:
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
-            "config": descriptor,
-            "layers": [descriptor],
+            "config": configuration,
+            "layers": layers,
             "annotations": {"tag": tag},
         }
         body = json.dumps(manifest).encode()
-        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        digest = digest_of(body)
         for name in (tag, digest):
             (self._folder("manifests") / name).write_bytes(body)
         path = f"/v2/{REPOSITORY}/manifests/{tag}"
@@ -110,6 +138,19 @@ class Tree:
         folder = self.directory / "v2" / REPOSITORY / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def digest_of(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def archive_of(name: str, content: bytes) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return written.getvalue()
 
 
 @contextlib.contextmanager

@@ -18,9 +18,9 @@ DRAYAGE_VERSION = "0.2.9"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What a subject is told: its upstream, its port, and a directory of its own."""
+    """What a subject is told: its upstream (None: it is no cache but a registry), its port, a directory of its own."""
 
-    upstream: str
+    upstream: str | None
     port: int
     directory: Path
 
@@ -40,10 +40,11 @@ class Subject:
     environment: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def start(self, upstream_port: int, directory: Path) -> Iterator[Server]:
+    def start(self, upstream_port: int | None, directory: Path) -> Iterator[Server]:
         """Run it with its content below `directory`, which may hold content of an earlier run and stays."""
         directory.mkdir(parents=True, exist_ok=True)
-        place = Place(upstream=f"http://127.0.0.1:{upstream_port}", port=free_port(), directory=directory)
+        upstream = None if upstream_port is None else f"http://127.0.0.1:{upstream_port}"
+        place = Place(upstream=upstream, port=free_port(), directory=directory)
         command = self.command(place)
         log = directory / f"{self.name}.log"
         with serve(self.name, command, port=place.port, log=log, environment=self.environment) as server:
@@ -52,10 +53,10 @@ class Subject:
 
 def _start_proxycache(place: Place) -> list[str]:
     configuration = (
-        f'[server]\nlisten = "127.0.0.1:{place.port}"\n'
-        f'[storage]\ndirectory = "{place.directory / "content"}"\n'
-        f'[upstreams."docker.io"]\nurl = "{place.upstream}"\n'
+        f'[server]\nlisten = "127.0.0.1:{place.port}"\n[storage]\ndirectory = "{place.directory / "content"}"\n'
     )
+    if place.upstream is not None:
+        configuration += f'[upstreams."docker.io"]\nurl = "{place.upstream}"\n'
     file = place.write("proxycache.toml", configuration)
     return [sys.executable, "-m", "proxycache", "serve", "--config", str(file)]
 
@@ -65,8 +66,9 @@ def _registry_configuration(place: Place) -> str:
         "version: 0.1\n"
         f"storage: {{filesystem: {{rootdirectory: {place.directory / 'content'}}}, delete: {{enabled: true}}}}\n"
         f"http: {{addr: '127.0.0.1:{place.port}', secret: benchmark}}\n"
-        f"proxy: {{remoteurl: '{place.upstream}'}}\n"
     )
+    if place.upstream is not None:
+        configuration += f"proxy: {{remoteurl: '{place.upstream}'}}\n"
     return str(place.write("registry.yml", configuration))
 
 

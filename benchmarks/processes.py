@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,17 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serve(name: str, command: list[str], *, port: int, log: Path, environment: dict[str, str]) -> Iterator[Server]:
     """Run `command` until the block is left; what it prints goes to `log`. Raises SubjectAbsent if it never answers."""
+    began = time.monotonic()
+    with run(name, command, answers=lambda: _answers(port), log=log, environment=environment) as pid:
+        yield Server(name=name, port=port, pid=pid, started_in_seconds=time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def run(
+    name: str, command: list[str], *, answers: Callable[[], bool], log: Path, environment: dict[str, str]
+) -> Iterator[int]:
+    """Run `command` from when it `answers` to the end of the block; yield its process id. Raises as `serve`."""
     with log.open("wb") as output:
-        began = time.monotonic()
         process = subprocess.Popen(
             command,
             stdout=output,
@@ -50,18 +59,18 @@ def serve(name: str, command: list[str], *, port: int, log: Path, environment: d
             start_new_session=True,
         )
     try:
-        _wait_for_answer(name, process, port, log)
-        yield Server(name=name, port=port, pid=process.pid, started_in_seconds=time.monotonic() - began)
+        _wait_for_answer(name, process, answers, log)
+        yield process.pid
     finally:
         _end(process)
 
 
-def _wait_for_answer(name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_for_answer(name: str, process: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:
     deadline = time.monotonic() + _ANSWERS_WITHIN_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SubjectAbsent(f"{name} ended with {process.returncode}: {_last_line(log)}")
-        if _answers(port):
+        if answers():
             return
         time.sleep(0.005)
     raise SubjectAbsent(f"{name} did not answer in {_ANSWERS_WITHIN_SECONDS:.0f} s: {_last_line(log)}")
@@ -97,6 +106,12 @@ def worker_pids(pid: int) -> list[int]:
     """The processes that serve: the children of a supervisor, or the process itself where it has none."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children] or [pid]
+
+
+def cpu_seconds(pid: int) -> float:
+    """What the process has computed so far, in the system as well."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:

@@ -81,12 +81,47 @@ class BlobPushed:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecompressedLayer:
+    """A layer that a client sent, though `origin` has its content under another digest, `known_as`."""
+
+    digest: str
+    size: int
+    known_as: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePushed:
+    """A local repository got a manifest; how the bytes of its blobs came.
+
+    `sent_bytes` are those that no earlier push was told of. `could_have_borrowed`: what of them was sent in vain.
+    """
+
+    repository: str
+    reference: str
+    digest: str
+    sent_bytes: int
+    borrowed_bytes: int
+    owned_bytes: int
+    could_have_borrowed: tuple[RecompressedLayer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginsAudited:
+    """The origins of borrowed blobs were asked; so many images depend on one that is gone, or silent for a day."""
+
+    images_at_risk: int
+
+
 Event = (
     BlobPushed
     | BlobsEvicted
     | FillEnded
     | FollowerJoined
     | BytesFetched
+    | ImagePushed
+    | OriginsAudited
     | UpstreamAnswered
     | TokenRequested
     | RateLimitSeen

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Hashable, Iterator
+from concurrent.futures import Executor
 from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,12 @@ Key = TypeVar("Key", bound=Hashable)
 
 async def run_to_end(work: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking `work` in a thread and wait until it has ended, also when cancelled meanwhile."""
-    job = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+    return await run_to_end_in(None, work, *arguments)
+
+
+async def run_to_end_in(threads: Executor | None, work: Callable[..., T], *arguments: Any) -> T:
+    """Do what `run_to_end` does, in a thread of these (None: of those that all share)."""
+    job = asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
     try:
         return await asyncio.shield(job)
     finally:

@@ -42,9 +42,7 @@ ROOMS = {
     "upstream": Room(
         ours=("oci", "policy", *LEAVES), third_party=("aiohttp", "msgspec", "multidict", "yarl"), never=("aiohttp.web",)
     ),
-    "registry": Room(
-        ours=("oci", "policy", "store", "upstream", *LEAVES), third_party=("bcrypt", "jwt", "msgspec")
-    ),
+    "registry": Room(ours=("oci", "policy", "store", "upstream", *LEAVES), third_party=("bcrypt", "jwt", "msgspec")),
     "transfer": Room(ours=("oci", "policy", "store", "upstream", "registry", *LEAVES)),
     "maintenance": Room(ours=("oci", "policy", "store", "upstream", "registry", *LEAVES)),
     "observe": Room(ours=LEAVES, third_party=("prometheus_client",)),

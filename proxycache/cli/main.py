@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from proxycache.cli.adopt import adopt
+from proxycache.cli.bases import bases
 from proxycache.cli.collect import collect
+from proxycache.cli.lend import lend
 from proxycache.cli.pin import pin, unpin
 from proxycache.cli.purge import purge
 from proxycache.cli.refresh import refresh
@@ -30,6 +33,9 @@ app.command("purge")(purge)
 app.command("collect")(collect)
 app.command("refresh")(refresh)
 app.command("usage")(usage)
+app.command("adopt")(adopt)
+app.command("lend")(lend)
+app.add_typer(bases, name="bases")
 app.add_typer(user, name="user")
 
 

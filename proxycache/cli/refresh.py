@@ -1,23 +1,22 @@
 """`proxycache refresh`: ask the upstream now where a tag points, so that a running cache serves that at once."""
 
-import asyncio
-import logging
-import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxycache.cli.opened_store import find_layout, load, parse_image
+from proxycache.cli.opened_store import load, parse_image
 from proxycache.cli.options import ConfigOption, DirectoryOption
-from proxycache.clock import SystemClock
+from proxycache.cli.run_jobs import run_jobs
 from proxycache.config.errors import ConfigError
-from proxycache.config.model import Settings
-from proxycache.observe.metrics_directory import VARIABLE
 from proxycache.oci.digest import Digest
 from proxycache.oci.errors import Unsupported
 from proxycache.oci.names import Tag
 from proxycache.registry.access import Caller
 from proxycache.upstream.errors import UpstreamNotFound, UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from proxycache.app import Parts
+    from proxycache.web.exchange import Services
 
 
 def refresh(
@@ -31,41 +30,32 @@ def refresh(
     name, tag = parse_image(settings, image)
     if tag is None:
         raise ConfigError("command line", f"{image} names no tag: refresh NAME:TAG")
-    find_layout(settings)
-    # What jobs log is for who runs them; here their error is the one line that is told.
-    logging.getLogger("proxycache").addHandler(logging.NullHandler())
-    # This process counts for itself: what the variable names may be where those of others lie.
-    os.environ.pop(VARIABLE, None)
     try:
-        before, now = asyncio.run(_ask(settings, name, tag))
+        before, now = run_jobs(settings, lambda parts, jobs: _ask(parts, jobs.services, name, tag))
     except UpstreamNotFound as answer:
         typer.echo(f"gone {name}:{tag}, and forgotten: {answer}", err=True)
         raise typer.Exit(1) from None
     typer.echo(_describe(before, now))
 
 
-async def _ask(settings: Settings, name: str, tag: Tag) -> tuple[Digest | None, Digest]:
+async def _ask(parts: "Parts", services: "Services", name: str, tag: Tag) -> tuple[Digest | None, Digest]:
     """Return what was known and what the upstream says, which is then written down."""
-    from proxycache.app import build_services, open_parts  # noqa: PLC0415 - prometheus_client looks where to count
-
-    clock = SystemClock()
-    async with open_parts(settings, clock) as parts:
-        services, tags = build_services(settings, parts), parts.tables.tags
-        route = services.access.route(name, None, "")
-        if route.upstream is None:
-            raise Unsupported(f"{name}: lives here, so there is no upstream to ask")
-        source = await services.access.open(route, Caller(is_loopback=True), tag)
-        if source.is_offline:
-            raise UpstreamUnreachable(source.upstream, "offline = true: nobody is asked")
-        known = await tags.find(name, tag)
-        try:
-            row = await services.manifests.ask_now(source, tag)
-        except UpstreamNotFound:
-            await tags.remove(name, tag, checked_at=clock.now())
-            raise
-        # The jobs write rows when the database takes them; who asked here is told when all workers know.
-        await tags.record(row)
-        return None if known is None else known.digest, row.digest
+    tags = parts.tables.tags
+    route = services.access.route(name, None, "")
+    if route.upstream is None:
+        raise Unsupported(f"{name}: lives here, so there is no upstream to ask")
+    source = await services.access.open(route, Caller(is_loopback=True), tag)
+    if source.is_offline:
+        raise UpstreamUnreachable(source.upstream, "offline = true: nobody is asked")
+    known = await tags.find(name, tag)
+    try:
+        row = await services.manifests.ask_now(source, tag)
+    except UpstreamNotFound:
+        await tags.remove(name, tag, checked_at=parts.clock.now())
+        raise
+    # The jobs write rows when the database takes them; who asked here is told when all workers know.
+    await tags.record(row)
+    return None if known is None else known.digest, row.digest
 
 
 def _describe(before: Digest | None, now: Digest) -> str:

@@ -1,7 +1,7 @@
-"""`proxycache usage`: what takes the room, what is pinned, and what goes next."""
+"""`proxycache usage`: what takes the room, what is borrowed and in danger, what is pinned, and what goes next."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -9,6 +9,9 @@ import typer
 
 from proxycache.cli.opened_store import load, with_tables
 from proxycache.cli.options import ConfigOption, DirectoryOption
+from proxycache.clock import SystemClock
+from proxycache.store.audits import ImageAtRisk
+from proxycache.store.loans import LocalUse
 from proxycache.store.tables import Tables
 from proxycache.store.usage import NextToGo, RepositoryUse
 
@@ -22,6 +25,8 @@ class _Overview:
     cached_bytes: int
     owned_bytes: int
     repositories: list[RepositoryUse]
+    local: list[LocalUse]
+    at_risk: list[ImageAtRisk]
     pins: list[tuple[str, str]]
     next: list[NextToGo]
 
@@ -41,6 +46,8 @@ def usage(
             cached_bytes=await tables.usage.cached_bytes(),
             owned_bytes=await tables.usage.owned_bytes(),
             repositories=await tables.usage.list_repositories(),
+            local=await tables.loans.list_use(),
+            at_risk=await tables.audits.list_at_risk(now=SystemClock().now()),
             pins=await tables.pins.list_pins(),
             next=await tables.usage.list_next(_NEXT),
         )
@@ -53,6 +60,8 @@ def _render(overview: _Overview) -> Iterator[str]:
     limit = f"of {_format(overview.max_size)}" if overview.max_size else "without a limit"
     yield f"cached blobs take {_format(overview.cached_bytes)} {limit}"
     yield f"owned blobs take {_format(overview.owned_bytes)}, which do not count there"
+    yield from _render_borrowers([use for use in overview.local if use.borrowed_bytes])
+    yield from _render_risks(overview.at_risk)
     for name, repositories in _by_registry(overview.repositories).items():
         yield f"\n{name}"
         for use in repositories:
@@ -66,6 +75,21 @@ def _render(overview: _Overview) -> Iterator[str]:
         yield "\nnext to go"
         for blob in overview.next:
             yield f"  {blob.digest}: {_format(blob.size)}, used {blob.uses} times"
+
+
+def _render_borrowers(borrowers: Sequence[LocalUse]) -> Iterator[str]:
+    if borrowers:
+        yield "\nborrowed by"
+    for use in borrowers:
+        borrowed = f"{_format(use.borrowed_bytes)}, {_format(use.cached_bytes)} of them cached"
+        yield f"  {use.name}: {borrowed}; {_format(use.owned_bytes)} owned"
+
+
+def _render_risks(images: Sequence[ImageAtRisk]) -> Iterator[str]:
+    if images:
+        yield "\nat risk: these depend on an origin that is gone, or has given no answer for a day"
+    for image in images:
+        yield f"  {image.name}: {image.blobs} blobs of {', '.join(image.origins)}"
 
 
 def _by_registry(repositories: list[RepositoryUse]) -> dict[str, list[RepositoryUse]]:

@@ -38,7 +38,14 @@ SECTIONS: Mapping[str, Mapping[str, Kind]] = {
         "tls_key": TEXT,
     },
     "storage": {"directory": DIRECTORY, "max_size": SIZE, "min_free": SIZE},
-    "local": {"namespaces": TEXTS, "sparse": BOOLEAN, "max_manifest_size": SIZE},
+    "local": {
+        "namespaces": TEXTS,
+        "borrow_from": TEXTS,
+        "borrow": TEXT,
+        "bases": TEXTS,
+        "sparse": BOOLEAN,
+        "max_manifest_size": SIZE,
+    },
     "log": {"format": TEXT, "level": TEXT},
     "auth": {"users_file": TEXT, "access": ACCESS_RULES},
 }

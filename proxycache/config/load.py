@@ -103,6 +103,8 @@ def load_settings(
         log=given.build(LogSettings, "log"),
         auth=given.build(_make_auth_settings if with_users else AuthSettings, "auth"),
     )
+    _check_namespaces(given, settings)
+    _check_lenders(given, settings)
     certificate = given.build(load_certificate, "server", keys=PAIR)
     sources = {format_key(path): given.source(path) for path in effective_values(settings)}
     sources[format_key((UPSTREAMS, DOCKER_HUB, "default"))] = given.source((UPSTREAMS, default, "default"))
@@ -196,6 +198,26 @@ def _choose_default(given: _Given) -> str:
         entry = given.entries[(UPSTREAMS, DOCKER_HUB, "default")]
         raise ConfigError(entry.where, "no other upstream is the default", key=format_key(entry.path), value=entry.raw)
     return named[0] if named else DOCKER_HUB
+
+
+def _check_namespaces(given: _Given, settings: Settings) -> None:
+    """A name that begins like an upstream's is the upstream's: what lives here below it could not be reached."""
+    for namespace in settings.local.namespaces:
+        upstream = namespace.partition("/")[0]
+        if upstream in settings.upstreams:
+            where = next(entry.where for path, entry in given.entries.items() if path[:2] == (UPSTREAMS, upstream))
+            key = format_key((UPSTREAMS, upstream))
+            raise ConfigError(where, f"named like {namespace!r} of local.namespaces; rename one of them", key=key)
+
+
+def _check_lenders(given: _Given, settings: Settings) -> None:
+    for name in settings.local.borrow_from:
+        if name not in settings.upstreams:
+            known = ", ".join(settings.upstreams)
+            path = ("local", "borrow_from")
+            raise ConfigError(
+                given.entries[path].where, f"{name!r} is no upstream; it may name {known}", key=format_key(path)
+            )
 
 
 def _build_upstream(given: _Given, name: str, *, is_default: bool) -> ConfiguredUpstream:

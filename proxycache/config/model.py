@@ -17,6 +17,7 @@ ADDRESS = re.compile(r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<plain>[A-Za-z0-9
 NAMESPACE = re.compile(r"[a-z0-9]+(?:(?:_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 
 DOCKER_HUB = "docker.io"
+BORROW_MODES = ("off", "lazy", "adopt")
 BUILT_IN_URLS = {DOCKER_HUB: "https://registry-1.docker.io"} | {
     name: f"https://{name}"
     for name in ("ghcr.io", "quay.io", "gcr.io", "registry.k8s.io", "public.ecr.aws", "mcr.microsoft.com")
@@ -103,6 +104,9 @@ class LocalSettings:
     """The repositories that live here. Raises ValueError with one line that names the key."""
 
     namespaces: tuple[str, ...] = ("local",)
+    borrow_from: tuple[str, ...] = (DOCKER_HUB,)
+    borrow: str = "lazy"
+    bases: tuple[str, ...] = ()
     sparse: bool = False
     max_manifest_size: int = 4 * 1024 * 1024
 
@@ -110,8 +114,17 @@ class LocalSettings:
         for namespace in self.namespaces:
             if not NAMESPACE.fullmatch(namespace):
                 raise ValueError(f"namespaces: {namespace!r} is not the beginning of a repository name")
+            if namespace.partition("/")[0] == "localhost":
+                raise ValueError(f"namespaces: {namespace!r} begins with what clients take for the host of a registry")
+        if self.borrow not in BORROW_MODES:
+            raise ValueError(f"borrow: {self.borrow!r} is none of {', '.join(BORROW_MODES)}")
         if self.max_manifest_size < 1:
             raise ValueError("max_manifest_size: must be 1B or more")
+
+    @property
+    def lenders(self) -> frozenset[str]:
+        """The upstreams whose public blobs a push may borrow."""
+        return frozenset() if self.borrow == "off" else frozenset(self.borrow_from)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,18 @@ import logging
 import re
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
-from proxycache.events import BlobPushed, Event, FillEnded, RateLimitSeen, TokenRequested, UpstreamAnswered
+from proxycache.events import (
+    BlobPushed,
+    Event,
+    FillEnded,
+    ImagePushed,
+    RateLimitSeen,
+    RecompressedLayer,
+    TokenRequested,
+    UpstreamAnswered,
+)
 from proxycache.observe.settings import LogSettings
 
 logger = logging.getLogger(__name__)
@@ -46,6 +55,8 @@ def log_event(event: Event) -> None:
             logger.log(level, "fill ended", extra=_facts_of(event))
         case BlobPushed():
             logger.info("blob pushed", extra=_facts_of(event))
+        case ImagePushed():
+            _log_image(event)
         case TokenRequested(outcome="granted") | UpstreamAnswered() | RateLimitSeen():
             logger.debug(_event_name(event), extra=_facts_of(event))
         case TokenRequested():
@@ -125,9 +136,23 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
+def _log_image(event: ImagePushed) -> None:
+    facts = _facts_of(event)
+    facts["could_have_borrowed_bytes"] = sum(layer.size for layer in facts.pop("could_have_borrowed"))
+    logger.info("image pushed", extra=facts)
+    for layer in event.could_have_borrowed:
+        facts = {"repository": event.repository, "digest": layer.digest, "bytes": layer.size, "why": _why_sent(layer)}
+        logger.info("layer could have been borrowed", extra=facts)
+
+
+def _why_sent(layer: RecompressedLayer) -> str:
+    content = f"it has the content of {layer.known_as} of {layer.origin}"
+    return f"{content}, but other bytes: the client compressed it anew"
+
+
 def _event_name(event: Event) -> str:
     return re.sub("(?<!^)(?=[A-Z])", " ", type(event).__name__).lower()
 
 
-def _facts_of(event: Event) -> dict[str, object]:
+def _facts_of(event: Event) -> dict[str, Any]:
     return {key: getattr(event, key) for key in event.__dataclass_fields__}

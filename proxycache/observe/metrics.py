@@ -19,6 +19,8 @@ from proxycache.events import (
     Event,
     FillEnded,
     FollowerJoined,
+    ImagePushed,
+    OriginsAudited,
     RateLimitSeen,
     TokenRequested,
     UpstreamAnswered,
@@ -49,8 +51,8 @@ class Metrics:
             case BytesFetched():
                 self._fetched_bytes[event.upstream] += event.size
                 self._batch.touch()
-            case BlobPushed() | BlobsEvicted():
-                families.count_blobs(event)
+            case BlobPushed() | BlobsEvicted() | ImagePushed() | OriginsAudited():
+                families.count_content(event)
             case FillEnded():
                 families.fills.labels(event.upstream, event.outcome).inc()
             case FollowerJoined():
@@ -115,6 +117,8 @@ class _Families:
         self.evicted_bytes = counter("evicted_bytes", "Bytes of the blobs that made room.")
         self.pushed_blobs = counter("pushed_blobs", "Blobs that clients pushed.")
         self.pushed_bytes = counter("pushed_bytes", "Bytes of the blobs that clients pushed.")
+        self.image_sent_bytes = counter("image_sent_bytes", "Bytes that clients sent of the images that they pushed.")
+        self.image_borrowed_bytes = counter("image_borrowed_bytes", "Bytes that pushed images borrow, and nobody sent.")
         self.token_requests = counter("token_requests", "Tokens asked for.", "upstream", "outcome")
         self.upstream_seconds = Histogram(
             "proxycache_upstream_answer_seconds",
@@ -130,6 +134,12 @@ class _Families:
             multiprocess_mode="mostrecent",
             registry=registry,
         )
+        self.images_at_risk = Gauge(
+            "proxycache_images_at_risk",
+            "Images that depend on an origin that is gone, or has been silent for a day.",
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
         self.in_flight = Gauge(
             "proxycache_in_flight_requests",
             "Requests that are being answered.",
@@ -137,14 +147,20 @@ class _Families:
             registry=registry,
         )
 
-    def count_blobs(self, event: BlobPushed | BlobsEvicted) -> None:
-        """Count blobs that came from clients, or went."""
-        if isinstance(event, BlobPushed):
-            self.pushed_blobs.inc()
-            self.pushed_bytes.inc(event.size)
-        else:
-            self.evicted_blobs.inc(event.count)
-            self.evicted_bytes.inc(event.size)
+    def count_content(self, event: BlobPushed | BlobsEvicted | ImagePushed | OriginsAudited) -> None:
+        """Count what came from clients, what went, and what is in danger."""
+        match event:
+            case BlobPushed():
+                self.pushed_blobs.inc()
+                self.pushed_bytes.inc(event.size)
+            case BlobsEvicted():
+                self.evicted_blobs.inc(event.count)
+                self.evicted_bytes.inc(event.size)
+            case ImagePushed():
+                self.image_sent_bytes.inc(event.sent_bytes)
+                self.image_borrowed_bytes.inc(event.borrowed_bytes)
+            case OriginsAudited():
+                self.images_at_risk.set(event.images_at_risk)
 
 
 def _status_class(status: int) -> str:

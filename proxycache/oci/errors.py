@@ -9,7 +9,8 @@
     │   ├── ChunkOutOfOrder 416 [BLOB_UPLOAD_INVALID] · RangeUnsatisfiable 416 [BLOB_UPLOAD_INVALID]
     │   ├── BodyStalled 408 [UNKNOWN] · StorageFull 507 [UNKNOWN]
     │   ├── Unauthorized 401 · SignInNeeded 401 [UNAUTHORIZED] · Denied 403 · Unsupported 405 · TooManyRequests 429
-    │   └── UpstreamFailed 502/503/504 [UNKNOWN] · LoopDetected 508 [UNKNOWN] · Draining 503 [UNKNOWN]
+    │   ├── UpstreamFailed 502/503/504 [UNKNOWN] · LoopDetected 508 [UNKNOWN]
+    │   └── OriginsSilent 503 [UNKNOWN] · Draining 503 [UNKNOWN]
     ├── UpstreamError              why another registry failed (upstream/errors.py)
     ├── StoreError                 what is wrong with the disk (store/errors.py)
     └── ConfigError                where, what, how to mend (config/errors.py)
@@ -105,6 +106,18 @@ class ManifestBlobUnknown(RegistryError):
 
     def __init__(self, missing: Sequence[str]) -> None:
         super().__init__(f"manifest references unknown content: {', '.join(missing)}", detail=list(missing))
+
+
+class OriginsSilent(RegistryError):
+    """Whether what a manifest references can be borrowed cannot be told now."""
+
+    status = 503
+
+    def __init__(self, repositories: Sequence[str]) -> None:
+        names = ", ".join(repositories)
+        super().__init__(
+            f"cannot ask {names} whether it still has the layers that are borrowed from it: push again later"
+        )
 
 
 class BlobUnknown(RegistryError):

@@ -30,11 +30,15 @@ class Manifest:
     artifact_type: str
     annotations: dict[str, str]
 
-    def required(self) -> tuple[Descriptor, ...]:
-        """Return those references that a registry must have; a layer that it may not hand out is elsewhere."""
-        return tuple(
-            item for item in self.references() if not (item.urls and media_types.is_nondistributable(item.media_type))
-        )
+    def required_children(self) -> tuple[Descriptor, ...]:
+        """Return the entries of an index: all of them have to be there."""
+        return self.manifests
+
+    def required_parts(self) -> tuple[Descriptor, ...]:
+        """Return config and those layers that a registry must have; what it may not hand out is elsewhere."""
+        config = () if self.config is None else (self.config,)
+        layers = (item for item in self.layers if not (item.urls and media_types.is_nondistributable(item.media_type)))
+        return (*config, *layers)
 
     def references(self) -> tuple[Descriptor, ...]:
         """Return what must be there for this manifest to be complete; its subject may come later or never."""
@@ -100,12 +104,16 @@ def manifest_media_type(body: bytes, content_type: str) -> str:
 
 
 def check_own_media_type(body: bytes, media_type: str) -> None:
-    """Raise ManifestInvalid if the manifest calls itself something else than the `media_type` it is pushed as.
+    """Raise ManifestInvalid if the manifest says or shows that it is something else than the `media_type` it comes as.
 
     Only of the types that are known here: what the fields of others mean is not ours to say.
     """
     if media_type in media_types.MANIFEST_TYPES:
-        own = _decode(body, dict[str, object]).get("mediaType")
+        fields = _decode(body, dict[str, object])
+        foreign = ("config", "layers") if media_types.is_index(media_type) else ("manifests",)
+        if any(fields.get(name) is not None for name in foreign):
+            raise ManifestInvalid(f"it has no {' and no '.join(foreign)} if it is of type {media_type}")
+        own = fields.get("mediaType")
         if own not in (None, "", media_type):
             raise ManifestInvalid(f"its mediaType is {str(own)[:100]!r}, and its Content-Type {media_type}")
 

@@ -55,6 +55,14 @@ class Upstream:
     is_offline: bool
     pace: Pace | None = None
 
+    @property
+    def is_public(self) -> bool | None:
+        """Whether everybody may have all that it gives us; None where each repository has to be asked for."""
+        visibility = self.client.settings.visibility
+        if visibility != "auto":
+            return visibility == "public"
+        return None if self.client.has_credentials else True
+
 
 class Access:
     """Opens repositories for callers."""
@@ -103,9 +111,7 @@ class Access:
             logger.warning("refused by rule", extra={"repository": name, "rule": rule})
             raise Denied(f"{name}: refused by the rules of this cache")
         self._permits.require(caller, route, Action.PULL)
-        is_public = True
-        if upstream.client.has_credentials:
-            is_public = await self._is_public(upstream, route, reference, caller)
+        is_public = await self._is_public(upstream, route, reference, caller)
         if not is_public:
             self._require_private(caller, route.upstream, name)
         return self._repository(upstream, route, is_public=is_public)
@@ -121,7 +127,7 @@ class Access:
         registry, _, repository = name.partition("/")
         route = Route(upstream=registry, repository=RepositoryName(repository), style=RequestStyle.PREFIX)
         try:
-            is_public = not upstream.client.has_credentials or await self._is_public(upstream, route, None, _ANYBODY)
+            is_public = await self._is_public(upstream, route, None, _ANYBODY)
         except UpstreamError:
             return None
         return self._repository(upstream, route, is_public=True) if is_public else None
@@ -158,6 +164,10 @@ class Access:
         self._permits.require(caller, route, action)
         name = str(route.name)
         return LocalRepository(name=name, is_for_anybody=self._permits.is_for_anybody(name))
+
+    def may_push(self, name: str, caller: Caller) -> bool:
+        """Tell whether `caller` may push to the local repository of its request."""
+        return self._permits.may_push(caller, name)
 
     def read_only(self, route: Route) -> Unsupported:
         """Return what a pusher to an upstream's name is told."""
@@ -196,23 +206,19 @@ class Access:
     async def _is_known_public(self, name: str) -> bool:
         """Tell, without asking anybody, whether everybody can read it upstream."""
         upstream = self._find_admitted(name)
-        if upstream is None or not upstream.client.has_credentials:
-            return upstream is not None
-        match upstream.client.settings.visibility:
-            case "public":
-                return True
-            case "private":
-                return False
-            case "auto":
-                known = await self._find_visibility(name)
-                return known is not None and known.is_public
+        if upstream is None:
+            return False
+        if upstream.is_public is not None:
+            return upstream.is_public
+        known = await self._find_visibility(name)
+        return known is not None and known.is_public
 
     async def _is_public(
         self, upstream: Upstream, route: Route, reference: Tag | Digest | None, caller: Caller
     ) -> bool:
+        if upstream.is_public is not None:
+            return upstream.is_public
         client = upstream.client
-        if client.settings.visibility != "auto":
-            return client.settings.visibility == "public"
         name = str(route.name)
         known = await self._find_visibility(name)
         if known is not None and (upstream.is_offline or self._clock.now() - known.checked_at < ASK_AGAIN_SECONDS):

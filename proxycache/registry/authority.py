@@ -1,6 +1,7 @@
 """Who somebody is, by password or by token, and the tokens that are given out for it."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from proxycache.store.secret_key import open_key
 from proxycache.upstream.settings import Secret
 
 __all__ = ["Authority", "Credential", "IssuedToken", "Secret", "SignInFiles"]
+
+logger = logging.getLogger(__name__)
 
 _WRONG = "wrong user name or password"
 
@@ -94,7 +97,7 @@ class Authority:
         _, tokens = await self._open()
         token = tokens.read(text)
         if token.user and token.user not in await self._users.hashes():
-            raise TokenInvalid("its user is gone")
+            raise TokenInvalid("its user is gone", user=token.user)
         return token
 
     async def issue(self, credential: Credential | None, scopes: Sequence[Scope], *, may_list: bool) -> IssuedToken:
@@ -107,6 +110,8 @@ class Authority:
         if credential is not None:
             is_stranger = await self._wants_to_pull_only(credential, scopes)
             if is_stranger and not self._permits.grant("", scopes):
+                facts = {"user": "(unknown)", "remote": credential.address, "why": "no such user"}
+                logger.warning("sign-in failed", extra=facts)
                 raise Unauthorized(_WRONG)
             user = "" if is_stranger else await self.sign_in(credential)
         _, tokens = await self._open()

@@ -3,13 +3,14 @@
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from proxycache.registry.settings import read_users, user_lines
 from proxycache.store.durable import write_file
 
-_MODE = 0o600
+_MODE_OF_A_NEW_ONE = 0o600
 
 
 def list_users(path: Path) -> list[str]:
@@ -39,18 +40,25 @@ def remove_user(path: Path, name: str) -> bool:
 
 
 def _rewrite(path: Path, name: str, line: str | None) -> None:
-    """Put `line` in the place of the user's, at the end where it has none; nothing in its place for None."""
+    """Put `line` in the place of the user's, at the end where it has none; nothing in its place for None.
+
+    Whoever could read the file still can, and nobody else: the account that serves, above all.
+    """
     path = path.resolve()  # what a link leads to is replaced, not the link
     text = path.read_text() if path.exists() else ""
     lines = text.splitlines()
     mine = [number for number, user, _ in user_lines(text) if user == name]
     place = mine[0] - 1 if mine else len(lines)
     lines[place : place + 1] = [] if line is None else [line]
-    owner = path.stat() if path.exists() else None
-    write_file(path, "".join(f"{each}\n" for each in lines).encode(), _MODE)
-    if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-        with contextlib.suppress(PermissionError):  # only root may give a file away
-            os.chown(path, owner.st_uid, owner.st_gid)
+    mode, owner = _MODE_OF_A_NEW_ONE, None
+    if path.exists():
+        old = path.stat()
+        mode, owner = stat.S_IMODE(old.st_mode), (old.st_uid, old.st_gid)
+    content = "".join(f"{each}\n" for each in lines).encode()
+    try:
+        write_file(path, content, mode, owner=owner)
+    except PermissionError as error:
+        raise PermissionError(error.errno, f"cannot be replaced: {error.strerror}", str(path)) from error
 
 
 @contextlib.contextmanager

@@ -288,16 +288,17 @@ class _Fill:
 
     async def _keep(self) -> str:
         """Publish what readers may already have to the end: files before rows (invariant 2)."""
-        recorder = self._services.recorder
-        async with recorder.publishing(self._spool.digest):
+        recorder, digest = self._services.recorder, self._spool.digest
+        async with recorder.publishing(digest), contextlib.AsyncExitStack() as keeping:
             try:
+                await keeping.enter_async_context(self._services.blobs.kept(digest))
                 await self._writer.publish(self._services.blobs)
             except (OSError, StoreError) as error:
                 self._note_unkept(error)
                 self._writer.discard()
                 return "passed_through"
             self._spool.notify()
-            await recorder.record_blob(self._source, self._spool.digest, self._writer.written)
+            await recorder.record_blob(self._source, digest, self._writer.written)
             return "published"
 
     def _give_up(self, failure: Failure) -> str:

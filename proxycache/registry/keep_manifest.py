@@ -1,5 +1,7 @@
 """Keep a manifest that was pulled: its exact bytes as a blob, then its rows (invariants 2 and 10)."""
 
+import contextlib
+
 import msgspec
 
 from proxycache.oci import media_types
@@ -53,9 +55,10 @@ class ManifestKeeper:
             artifact_type=manifest.artifact_type,
             annotations=manifest.annotations,
         )
-        async with self._recorder.publishing(fetched.digest):
+        async with self._recorder.publishing(fetched.digest), contextlib.AsyncExitStack() as keeping:
             try:
                 await self._room.reserve(fetched.digest, len(fetched.body))
+                await keeping.enter_async_context(self._blobs.kept(fetched.digest))
                 await self._blobs.put(fetched.digest, fetched.body)
             except (OSError, StoreError) as error:
                 await self._room.release(fetched.digest)

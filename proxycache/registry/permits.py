@@ -92,6 +92,10 @@ class Permits:
         )
         return self._may(caller, name, Action.PULL, is_asked_for=asked)
 
+    def may_push(self, caller: Caller, name: str) -> bool:
+        """Tell whether `caller` may push to the repository of its request."""
+        return self._may(caller, name, Action.PUSH, is_asked_for=_is_asked_for(caller, Action.PUSH))
+
     def may_see(self, caller: Caller, name: str) -> bool:
         """Tell whether a list of repositories shows this one."""
         return self._may(caller, name, Action.PULL, is_asked_for=True)

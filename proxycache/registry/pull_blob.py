@@ -81,17 +81,19 @@ class BlobPuller:
             stream = await self._open_fill(source, digest, wanted)
             if stream is not None:
                 return stream
-        raise UpstreamUnreachable(source.upstream, f"{digest} came and went")
+        return await self._open_past_disk(source, digest, wanted)  # it comes and goes: somebody is removing it
 
     async def find_size(self, source: UpstreamRepository, digest: Digest) -> tuple[int, bool]:
         """Return a blob's size, and whether it is held; never fills. Raises UpstreamError."""
-        held = await self._presence.find(source, digest)
+        held = await self._presence.find_known(source, digest)
+        if held is None:
+            size = await self._services.recorder.find_size(source.name, digest)
+            if size is not None:
+                return size, False
+            held = await self._presence.find(source, digest)
         if held is not None:
             with held:
                 return held.size, True
-        size = await self._services.recorder.find_size(source.name, digest)
-        if size is not None:
-            return size, False
         flight = self._sizes.start_or_join((source.name, digest), lambda: self._ask_size(source, digest))
         return await asyncio.shield(flight), False
 

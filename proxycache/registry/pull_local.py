@@ -1,32 +1,51 @@
-"""Give what local repositories have: only through a link of theirs, and nobody upstream is ever asked (invariant 7)."""
+"""Give what local repositories have: only through a link of theirs, and no upstream is asked for a local name.
 
+What is borrowed comes from the disk if it is held, else from its origin, by that one's name (DESIGN, "Borrow").
+"""
+
+import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from proxycache.clock import Clock
 from proxycache.oci.byte_range import ByteRange
 from proxycache.oci.digest import Digest
 from proxycache.oci.errors import BlobUnknown, ManifestUnknown
-from proxycache.registry.access import LocalRepository
-from proxycache.registry.pull_blob import BlobStream, stream_of_file
+from proxycache.registry.access import Caller, LocalRepository
+from proxycache.registry.borrow import Borrower
+from proxycache.registry.pull_blob import BlobPuller, BlobStream, stream_of_file
 from proxycache.registry.pull_manifest import PulledManifest
 from proxycache.store.blobs import BlobStore, OpenBlob
 from proxycache.store.errors import StoreError
-from proxycache.store.local_content import LocalManifest
+from proxycache.store.local_content import Loan, LocalManifest
 from proxycache.store.tables import Tables
+from proxycache.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamUnauthorized, UpstreamUnreachable
 
 logger = logging.getLogger(__name__)
 
 _RENEW_AFTER_SECONDS = 600.0
 
 
-class LocalPuller:
-    """Gives owned manifests and blobs. `all_is_public`: who may have a blob needs no row to tell."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServices:
+    """What pulling from a local repository needs. `all_is_public`: who may have a blob needs no row to tell."""
 
-    def __init__(self, blobs: BlobStore, tables: Tables, clock: Clock, *, all_is_public: bool) -> None:
-        self._blobs = blobs
-        self._tables = tables
-        self._clock = clock
-        self._all_is_public = all_is_public
+    blobs: BlobStore
+    tables: Tables
+    puller: BlobPuller
+    borrower: Borrower
+    note_use: Callable[[Digest], None]
+    clock: Clock
+    all_is_public: bool
+
+
+class LocalPuller:
+    """Gives owned manifests and blobs, and borrowed blobs."""
+
+    def __init__(self, services: LocalServices) -> None:
+        self._services = services
+        self._content = services.tables.local_content
 
     async def pull_manifest(
         self, repository: LocalRepository, reference: str | Digest, *, with_body: bool
@@ -45,27 +64,92 @@ class LocalPuller:
         )
 
     async def open_blob(self, repository: LocalRepository, digest: Digest, wanted: ByteRange | None) -> BlobStream:
-        """Open `wanted` (None: all) of a blob; raises BlobUnknown or RangeUnsatisfiable."""
-        return stream_of_file(await self._find_blob(repository, digest), digest, wanted)
+        """Open `wanted` (None: all) of a blob.
 
-    async def find_size(self, repository: LocalRepository, digest: Digest) -> int:
+        Raises BlobUnknown, RangeUnsatisfiable, or UpstreamError where it is borrowed and cannot be had.
+        """
+        if await self._may_give(repository, digest):
+            return stream_of_file(self._open_owned(repository, digest), digest, wanted)
+        loan = await self._content.find_loan(repository.name, digest)
+        if loan is None:
+            raise BlobUnknown(repository.name, str(digest))
+        held = await self._open_lent(digest, loan)
+        if held is not None:
+            self._services.note_use(digest)
+            return stream_of_file(held, digest, wanted)
+        return await self._open_borrowed(repository, digest, loan, wanted)
+
+    async def find_size(self, repository: LocalRepository, digest: Digest, pusher: Caller | None) -> int:
         """Return a blob's size; raises BlobUnknown.
 
-        A pusher who asks will not send it, so it is promised as if it had just been pushed.
+        A pusher who asks will not send it, so it is promised as if it had just been pushed; and what can be borrowed is
+        there for a `pusher`, the caller if it may push to the repository.
         """
-        with await self._find_blob(repository, digest) as held:
-            if not await self._promise(repository, digest):
-                raise BlobUnknown(repository.name, str(digest))
-            return held.size
+        if await self._may_give(repository, digest):
+            with self._open_owned(repository, digest) as held:
+                if not await self._promise(repository, digest):
+                    raise BlobUnknown(repository.name, str(digest))
+                return held.size
+        size = await self._find_borrowed_size(repository, digest, pusher)
+        if size is None:
+            raise BlobUnknown(repository.name, str(digest))
+        return size
+
+    async def _find_borrowed_size(
+        self, repository: LocalRepository, digest: Digest, pusher: Caller | None
+    ) -> int | None:
+        """Return None where it is not borrowed, or its origin has lost it, so that a pusher sends it."""
+        loan = await self._content.find_loan(repository.name, digest)
+        if loan is None and pusher is None:
+            return None
+        held = None if loan is None else await self._open_lent(digest, loan)
+        if held is not None:
+            with held:
+                return held.size
+        origin = await self._services.borrower.find(digest, pusher, is_loaned=loan is not None)
+        return None if origin is None else origin.size
+
+    async def _open_lent(self, digest: Digest, loan: Loan) -> OpenBlob | None:
+        """Open what is held, if it is the origin that gave it: what is here for others may be nobody else's business.
+
+        What another upstream repository gave is found when that one is asked for it.
+        """
+        if loan.origin not in await self._content.find_holders(digest):
+            return None
+        return self._services.blobs.open(digest)
+
+    async def _open_borrowed(
+        self, repository: LocalRepository, digest: Digest, loan: Loan, wanted: ByteRange | None
+    ) -> BlobStream:
+        """Fill it from its origin, or from whoever else has it, with all that a miss has."""
+        absent: UpstreamError = UpstreamNotFound(loan.origin, "may no longer be borrowed from")
+        failures: dict[str, UpstreamError] = {}  # of upstreams that are not asked again for another repository
+        for source in await self._services.borrower.list_sources(digest, loan.origin):
+            if source.upstream in failures:
+                continue
+            try:
+                async with asyncio.timeout(source.client.settings.answer_within):
+                    return await self._services.puller.open(source, digest, wanted)
+            except TimeoutError:
+                error = UpstreamUnreachable(source.upstream, "gave no answer in time", timed_out=True)
+                failures[source.upstream] = error
+            except (UpstreamNotFound, UpstreamUnauthorized) as error:
+                absent = error
+            except UpstreamError as error:
+                failures[source.upstream] = error
+        failure = next(iter(failures.values()), absent)
+        facts = {"repository": repository.name, "digest": str(digest), "origin": loan.origin, "why": str(failure)}
+        logger.error("borrowed blob cannot be had", extra=facts)
+        raise failure
 
     async def _promise(self, repository: LocalRepository, digest: Digest) -> bool:
         """Return False if the blob was let go in the meantime."""
-        local, now = self._tables.local_content, self._clock.now()
+        now = self._services.clock.now()
         try:
-            linked_at = await local.find_link(repository.name, digest)
+            linked_at = await self._content.find_link(repository.name, digest)
             is_old = linked_at is not None and now - linked_at > _RENEW_AFTER_SECONDS
-            if is_old and not await local.is_needed(repository.name, digest):
-                return await local.renew_link(repository.name, digest, now=now)
+            if is_old and not await self._content.is_needed(repository.name, digest):
+                return await self._content.renew_link(repository.name, digest, now=now)
         except StoreError as error:
             logger.warning("database in trouble", extra={"why": str(error)})
             return True
@@ -75,29 +159,28 @@ class LocalPuller:
         digest: Digest | None = None
         if isinstance(reference, Digest):
             digest = reference
-        elif tag := await self._tables.tags.find(repository.name, reference):
+        elif tag := await self._services.tables.tags.find(repository.name, reference):
             digest = tag.digest
-        found = None if digest is None else await self._tables.local_content.find_manifest(repository.name, digest)
+        found = None if digest is None else await self._content.find_manifest(repository.name, digest)
         if found is None:
             raise ManifestUnknown(repository.name, str(reference))
         return found
 
-    async def _find_blob(self, repository: LocalRepository, digest: Digest) -> OpenBlob:
-        if await self._may_give(repository, digest):
-            held = self._open(digest)
-            if held is not None:
-                return held
-        raise BlobUnknown(repository.name, str(digest))
+    def _open_owned(self, repository: LocalRepository, digest: Digest) -> OpenBlob:
+        held = self._open(digest)
+        if held is None:
+            raise BlobUnknown(repository.name, str(digest))
+        return held
 
     async def _may_give(self, repository: LocalRepository, digest: Digest) -> bool:
         try:
-            return await self._tables.local_content.has_link(repository.name, digest)
+            return await self._content.has_link(repository.name, digest)
         except StoreError as error:
             logger.warning("database in trouble", extra={"why": str(error)})
-            return self._all_is_public
+            return self._services.all_is_public
 
     def _open(self, digest: Digest) -> OpenBlob | None:
-        held = self._blobs.open(digest)
+        held = self._services.blobs.open(digest)
         if held is None:
             logger.error("owned blob is missing", extra={"digest": str(digest)})
         return held

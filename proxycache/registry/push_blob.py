@@ -7,7 +7,7 @@ and does not agree. The end of a push belongs to the registry: a client that lea
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
@@ -26,6 +26,7 @@ from proxycache.store.pump import Pumps
 from proxycache.store.uploads import Uploads
 from proxycache.tasks import Tasks, run_to_end
 
+_SMALL_BYTES = 128 * 1024  # so much of a body may wait in memory to go to the disk in one step
 _LARGE_BYTES = 1024 * 1024
 _STEP_BYTES = 16 * 1024 * 1024
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -111,27 +112,38 @@ class BlobPusher:
     async def _receive(self, upload: HeldUpload, body: Body, algorithm: str) -> None:
         """Write what comes. What came counts, also if the request is cut or the disk refuses the rest."""
         expected = judge_body(upload.offset, body.content_range, body.size)
+        pieces = _bounded(body.pieces, expected)
+        room = _Room(self._services.room, expected)
+        start: list[bytes] = []
+        try:
+            is_all = (expected is None or expected <= _SMALL_BYTES) and await _gather(pieces, start)
+        except BaseException:
+            await self._append_small(upload, algorithm, start, room)
+            raise
+        if is_all:
+            await self._append_small(upload, algorithm, start, room)
+            return
         await run_to_end(upload.begin, algorithm)
         is_large = expected is None or expected > _LARGE_BYTES
-        received = 0
-        room = _Room(self._services.room, expected)
         try:
             async with self._services.pumps.open(upload.append, lambda: None, is_large=is_large) as pump:
-                async for piece in body.pieces:
-                    received += len(piece)
-                    if expected is not None and received > expected:
-                        raise SizeInvalid(expected, received)
+                async for piece in _chained(start, pieces):
                     await room.take(len(piece))
                     await pump.write(piece)
                 await pump.drain()
         finally:
             await run_to_end(upload.save)
-        if expected is not None and received < expected:
-            raise SizeInvalid(expected, received)
+
+    async def _append_small(self, upload: HeldUpload, algorithm: str, pieces: Sequence[bytes], room: "_Room") -> None:
+        await room.take(sum(map(len, pieces)))
+        await run_to_end(upload.append_all, algorithm, pieces)
 
     async def _keep(self, upload: HeldUpload, digest: Digest, holding: contextlib.AsyncExitStack) -> None:
         """Verify and publish; `holding` is what ends with that."""
-        if not await run_to_end(upload.matches, digest):
+        matches = upload.matches_known(digest)
+        if matches is None:
+            matches = await run_to_end(upload.matches, digest)
+        if not matches:
             await run_to_end(upload.discard)
             raise DigestInvalid(str(digest), "the content that was sent does not have the digest")
         publishing = self._publish(upload, digest, holding.pop_all())
@@ -142,9 +154,9 @@ class BlobPusher:
         services, record, size = self._services, upload.record, upload.offset
         async with holding:
             with services.tasks.finishing():
-                async with services.recorder.publishing(digest), services.blobs.kept(digest):
-                    await run_to_end(upload.publish, digest, services.blobs)
-                    await services.local.link_blob(record.repository, digest, size, now=services.clock.now())
+                async with services.recorder.publishing(digest):
+                    with await run_to_end(_publish_kept, upload, digest, services.blobs):
+                        await services.local.link_blob(record.repository, digest, size, now=services.clock.now())
         seconds = services.clock.now() - record.started_at
         services.events.emit(BlobPushed(repository=record.repository, digest=str(digest), size=size, seconds=seconds))
 
@@ -159,6 +171,44 @@ class BlobPusher:
             if error.errno in _DISK_FULL:
                 raise StorageFull from error
             raise StoreUnusable(self._services.uploads.directory, error.strerror or str(error)) from error
+
+
+def _publish_kept(upload: HeldUpload, digest: Digest, blobs: BlobStore) -> contextlib.ExitStack:
+    """*Blocking.* Publish, and return what keeps the blob here until its row is."""
+    with contextlib.ExitStack() as keeping:
+        keeping.enter_context(blobs.keeping(digest))
+        upload.publish(digest, blobs)
+        return keeping.pop_all()
+
+
+async def _bounded(pieces: AsyncIterator[bytes], expected: int | None) -> AsyncIterator[bytes]:
+    """Yield `pieces`; raises SizeInvalid if that is not as much as `expected` (None: whatever it is)."""
+    received = 0
+    async for piece in pieces:
+        received += len(piece)
+        if expected is not None and received > expected:
+            raise SizeInvalid(expected, received)
+        yield piece
+    if expected is not None and received < expected:
+        raise SizeInvalid(expected, received)
+
+
+async def _gather(pieces: AsyncIterator[bytes], start: list[bytes]) -> bool:
+    """Add to `start` what comes first, and tell whether it is all: one step to the disk will do for a small body."""
+    size = 0
+    async for piece in pieces:
+        start.append(piece)
+        size += len(piece)
+        if size > _SMALL_BYTES:
+            return False
+    return True
+
+
+async def _chained(start: Sequence[bytes], pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in start:
+        yield piece
+    async for piece in pieces:
+        yield piece
 
 
 class _Room:

@@ -1,24 +1,32 @@
 """Push a manifest: check it, find what it references, keep its exact bytes, then record it with its tags at once.
 
-What the pusher may read elsewhere here, cached or of another local repository, becomes the repository's own in the same
-transaction; what it may not read counts as missing, so that naming a digest gives nobody its content.
+What a public upstream has is borrowed (registry/borrow). What the pusher may read elsewhere here, cached or of another
+local repository, becomes the repository's own in the same transaction; what it may not read counts as missing, so that
+naming a digest gives nobody its content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
+from proxycache.oci import media_types
 from proxycache.oci.digest import Digest, digest_of
-from proxycache.oci.errors import DigestInvalid, ManifestBlobUnknown
+from proxycache.oci.errors import DigestInvalid, ManifestBlobUnknown, ManifestInvalid, OriginsSilent, RegistryError
 from proxycache.oci.manifest import Manifest, check_own_media_type, manifest_media_type, parse_manifest
 from proxycache.oci.names import Reference
 from proxycache.registry.access import Caller, LocalRepository
+from proxycache.registry.borrow import Borrower, Offer, Verdict
 from proxycache.registry.mount_blob import BlobMounter
 from proxycache.registry.record import Recorder
+from proxycache.registry.report_push import PushedImage, PushReporter
 from proxycache.store.blobs import BlobStore
 from proxycache.store.local_content import LocalContent
-from proxycache.store.local_push import ManifestPush, Needed, is_manifest_named
+from proxycache.store.local_push import ManifestPush, Means, Needed, is_manifest_named
 from proxycache.store.manifests import ManifestRow
+from proxycache.store.origins import Origin
+
+# More than any image or index has; each is looked for while others wait to write.
+_MOST_REFERENCES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +56,8 @@ class PushServices:
     content: LocalContent
     recorder: Recorder
     mounter: BlobMounter
+    borrower: Borrower
+    reporter: PushReporter
     clock: Clock
     is_sparse: bool
 
@@ -75,35 +85,71 @@ class ManifestPusher:
             row=_row(manifest, digest, len(request.body)),
             references=manifest.references(),
             needed=needed,
-            granted=await self._find_grants(repository, needed, caller),
+            means=await self._find_means(repository, needed, caller),
             tags=tags,
             is_sparse=self._services.is_sparse,
             pushed_at=self._services.clock.now(),
         )
         await self._record(push, request.body)
+        self._services.reporter.report_soon(
+            PushedImage(
+                repository=repository.name,
+                reference=str(request.reference),
+                digest=digest,
+                manifest=manifest,
+                caller=caller,
+            )
+        )
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=digest, tags=tags, subject=subject)
 
-    async def _find_grants(
-        self, repository: LocalRepository, needed: Sequence[Needed], caller: Caller
-    ) -> frozenset[Digest]:
-        """Return what the repository lacks, is here, and may be read by the caller; what that needs in turn as well."""
-        services = self._services
-        granted: frozenset[Digest] = frozenset()
+    async def _find_means(self, repository: LocalRepository, needed: Sequence[Needed], caller: Caller) -> Means:
+        """Return whence what the repository does not own may come, and what that needs in turn.
+
+        Raises ManifestBlobUnknown for what is nowhere, and OriginsSilent where nobody can tell.
+        """
+        means, looked_for, untold = Means(), set[Needed](), list[Origin]()
         while True:
-            inventory = await services.content.take_stock(repository.name, needed, granted)
-            found = [
-                digest
-                for digest in inventory.missing
-                if digest not in granted
-                and services.blobs.has(digest)
-                and await services.mounter.may_read(digest, None, caller)
-            ]
-            if not found:
-                if inventory.missing and not services.is_sparse:
-                    raise ManifestBlobUnknown([str(digest) for digest in inventory.missing])
-                return granted
-            granted = granted.union(found)
+            inventory = await self._services.content.take_stock(repository.name, needed, means)
+            lacking = [each for each in inventory.missing if each not in looked_for]
+            if not lacking:
+                if inventory.missing and not self._services.is_sparse:
+                    raise _refusal({each.digest for each in inventory.missing}, untold)
+                return means
+            looked_for.update(lacking)
+            offer = await self._ask_origins(repository, {each.digest for each in lacking}, caller)
+            more = await self._find_more(lacking, offer, caller)
+            untold += offer.untold
+            means = Means(granted=means.granted | more.granted, borrowed={**means.borrowed, **more.borrowed})
+
+    async def _ask_origins(self, repository: LocalRepository, digests: Iterable[Digest], caller: Caller) -> Offer:
+        content = self._services.content
+        loaned = {digest for digest in digests if await content.find_loan(repository.name, digest) is not None}
+        return await self._services.borrower.offer(digests, caller, loaned=loaned)
+
+    async def _find_more(self, lacking: Sequence[Needed], offer: Offer, caller: Caller) -> Means:
+        """Return what of the `lacking` can be had: borrowed rather than owned. A manifest is fetched: it is small."""
+        granted: set[Digest] = set()
+        borrowed: dict[Digest, Origin] = {}
+        for each in lacking:
+            origin = offer.borrowed.get(each.digest)
+            if origin is not None and origin.media_type in media_types.MANIFEST_TYPES:
+                await self._fetch(origin, offer)
+            elif origin is not None and not each.is_manifest:
+                borrowed[each.digest] = origin
+                continue
+            if await self._may_take(each.digest, caller):
+                granted.add(each.digest)
+        return Means(granted=frozenset(granted), borrowed=borrowed)
+
+    async def _fetch(self, origin: Origin, offer: Offer) -> None:
+        if not self._services.blobs.has(origin.digest):
+            verdict = await self._services.borrower.fetch_manifest(origin)
+            if verdict is Verdict.UNKNOWN:
+                offer.untold.append(origin)
+
+    async def _may_take(self, digest: Digest, caller: Caller) -> bool:
+        return self._services.blobs.has(digest) and await self._services.mounter.may_read(digest, None, caller)
 
     async def _record(self, push: ManifestPush, body: bytes) -> None:
         services, digest = self._services, push.row.digest
@@ -114,6 +160,15 @@ class ManifestPusher:
             if missing:  # deleted since it was looked for
                 await services.blobs.remove(digest, services.content.is_nobodys)
                 raise ManifestBlobUnknown([str(each) for each in missing])
+
+
+def _refusal(missing: Set[Digest], untold: Sequence[Origin]) -> RegistryError:
+    """Return what a pusher is told: what to upload, or, if it is only that nobody could be asked, to come again."""
+    silent = [origin for origin in untold if origin.digest in missing]
+    unknown = missing - {origin.digest for origin in silent}
+    if unknown:
+        return ManifestBlobUnknown(sorted(map(str, unknown)))
+    return OriginsSilent(sorted({origin.repository for origin in silent}))
 
 
 def _digest(request: PushRequest) -> Digest:
@@ -130,10 +185,11 @@ def _tags_of(reference: Reference) -> list[str]:
 
 
 def _needs(manifest: Manifest) -> list[Needed]:
-    return [
-        Needed(item.digest, is_manifest=is_manifest_named(item.media_type, in_index=item in manifest.manifests))
-        for item in manifest.required()
-    ]
+    children, parts = manifest.required_children(), manifest.required_parts()
+    if len(children) + len(parts) > _MOST_REFERENCES:
+        raise ManifestInvalid(f"it references more than {_MOST_REFERENCES} others")
+    named = [Needed(item.digest, is_manifest=is_manifest_named(item.media_type, in_index=True)) for item in children]
+    return [*(Needed(item.digest, is_manifest=False) for item in parts), *named]
 
 
 def _row(manifest: Manifest, digest: Digest, size: int) -> ManifestRow:

@@ -72,6 +72,10 @@ class Recorder:
 
         await self._soon(write)
 
+    async def record_media_type(self, digest: Digest, media_type: str) -> None:
+        """Note what an upstream calls a manifest that is here already, pushed by somebody perhaps."""
+        await self._soon(lambda: self._tables.manifests.record_media_type(digest, media_type))
+
     def _blob_row(self, source: UpstreamRepository, digest: Digest, use: BlobUse) -> BlobRow:
         return BlobRow(
             digest=digest, size=use.size, is_public=source.is_public, stored_at=self._clock.now(), worth=worth(use)
@@ -79,14 +83,20 @@ class Recorder:
 
     async def record_tag(self, row: TagRow) -> None:
         """Note where a tag points."""
-        await self._soon(lambda: self._tables.tags.record(row))
+
+        async def write() -> None:
+            await self._tables.tags.record(row)
+            await self._tables.origins.record_tag(row.repository, row.digest)
+
+        await self._soon(write)
 
     async def record_absence(
         self, source: UpstreamRepository, kind: str, reference: str, answer: UpstreamNotFound
     ) -> None:
         """Note that the upstream does not have it, and why; it counts for `negative_for`. A tag is forgotten.
 
-        What is held of a tag or a manifest is scarce from then on. A blob that is held is never asked for.
+        What is held of a tag or a manifest is scarce from then on. A blob that is held is never asked for. A repository
+        that does not have a manifest or a blob is no origin of it any more.
         """
         now = self._clock.now()
         key, until = _key(source, kind, reference), now + source.freshness.negative_for
@@ -94,6 +104,8 @@ class Recorder:
         async def write() -> None:
             if kind == "tag":
                 await self._tables.tags.remove(source.name, reference, checked_at=now)
+            else:
+                await self._tables.origins.forget(parse_digest(reference), source.name)
             if kind == "manifest":
                 await self._tables.manifests.note_gone(source.name, parse_digest(reference))
             if until > now:

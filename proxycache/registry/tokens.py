@@ -26,7 +26,11 @@ Grants = Mapping[str, frozenset[Action]]
 
 
 class TokenInvalid(ValueError):
-    """Not a token of ours, or one that has expired."""
+    """Not a token of ours, or one that no longer counts; `user`: whose it was, where that is sure."""
+
+    def __init__(self, why: str, *, user: str = "") -> None:
+        super().__init__(why)
+        self.user = user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,7 @@ class Tokens:
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.popitem(last=False)
         if token.expires_at <= self._clock.now():
-            raise TokenInvalid("expired")
+            raise TokenInvalid("expired", user=token.user)
         return token
 
     def _decode(self, text: str) -> Token:

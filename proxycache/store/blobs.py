@@ -13,6 +13,7 @@ import fcntl
 import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -25,7 +26,9 @@ from proxycache.oci.errors import DigestInvalid
 from proxycache.store.durable import make_directory, publish_file, sync_directory
 from proxycache.store.errors import BlobCorrupt, StoreUnusable
 from proxycache.store.layout import Layout
-from proxycache.tasks import run_to_end
+from proxycache.tasks import run_to_end, run_to_end_in
+
+_LOCK_POLL_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class BlobStore:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        # Those who wait for a folder may have all other threads, and its remover must still come to its end.
+        self._removers = ThreadPoolExecutor(1, thread_name_prefix="remove")
 
     def open(self, digest: Digest) -> OpenBlob | None:
         """Return the blob, held against removal, or None if it is not here (or just being removed)."""
@@ -105,27 +110,28 @@ class BlobStore:
         From before content is published until its row is there: else who decided to remove an old copy could take
         the new one.
         """
-        folder = await run_to_end(self._lock_folder, digest)
+        folder = await run_to_end(self._open_folder, digest)
         try:
+            while not _try_lock(folder, fcntl.LOCK_SH):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
             yield
         finally:
             os.close(folder)
+
+    def _open_folder(self, digest: Digest) -> int:
+        folder = self._layout.blob(digest).parent
+        with _failures_named(folder):
+            return _open_folder(folder)
 
     @contextmanager
     def keeping(self, digest: Digest) -> Iterator[None]:
         """*Blocking.* Do what `kept` does."""
-        folder = self._lock_folder(digest)
+        folder = self._open_folder(digest)
         try:
+            fcntl.flock(folder, fcntl.LOCK_SH)
             yield
         finally:
             os.close(folder)
-
-    def _lock_folder(self, digest: Digest) -> int:
-        folder = self._layout.blob(digest).parent
-        with _failures_named(folder):
-            descriptor = _open_folder(folder)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            return descriptor
 
     async def put(self, digest: Digest, content: bytes) -> None:
         """Publish `content`, which is small; raises BlobCorrupt if it is not what `digest` names."""
@@ -138,13 +144,13 @@ class BlobStore:
         was decided, it may have been pushed.
         """
         path = self._layout.blob(digest)
-        locks = await run_to_end(self._lock_to_remove, path)
+        locks = await run_to_end_in(self._removers, self._lock_to_remove, path)
         if locks is None:
             return False
         with locks, _failures_named(path):
             if not await is_leaving(digest):
                 return False
-            await run_to_end(functools.partial(path.unlink, missing_ok=True))
+            await run_to_end_in(self._removers, functools.partial(path.unlink, missing_ok=True))
             return True
 
     async def iterate(self) -> AsyncIterator[Digest]:

@@ -9,15 +9,16 @@
 - Statements (in the files of the tables) keep to what SQLite and PostgreSQL share.
 - Every failure is a StoreError, so that a pull of what lies on the disk can go on without rows (invariant 12).
 
-Three connections: one that writes and one that reads, each with its thread, and one for `generation` and `revocations`,
-which costs 5 µs on the event loop where a thread would cost 50. None of them survives a fork: open after it.
+Four connections: one that writes and one that reads, each with its thread; one for `commit_durably`, whose transactions
+take one step to a thread; one for `generation` and `revocations`, which costs 5 µs on the event loop where a thread
+would cost 50. None of them survives a fork: open after it.
 """
 
 import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -26,10 +27,12 @@ import aiosqlite
 
 from proxycache.store.errors import FormatTooNew, StoreBusy, StoreDamaged, StoreError, StoreUnusable
 from proxycache.store.schema import MIGRATIONS
+from proxycache.tasks import run_to_end
 
 BUSY_SECONDS = 5.0
 GENERATION_BUSY_SECONDS = 0.05  # it can wait for a recovery after a crash only, and the event loop waits with it
 SCHEMA_VERSION = len(MIGRATIONS)
+_LOG_BYTES = 4 * 1024 * 1024  # the write-ahead log gives back what a long transaction made it take
 UNLIMITED = 2**53  # a LIMIT that SQLite and PostgreSQL both take for none
 
 
@@ -37,11 +40,18 @@ class Database:
     """An open database; `open` makes one, and whoever opened it closes it."""
 
     def __init__(
-        self, path: Path, *, writer: aiosqlite.Connection, reader: aiosqlite.Connection, watcher: sqlite3.Connection
+        self,
+        path: Path,
+        *,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        committer: sqlite3.Connection,
+        watcher: sqlite3.Connection,
     ) -> None:
         self._path = path
         self._writer = writer
         self._reader = reader
+        self._committer = committer
         self._watcher = watcher
         self._write_lock = asyncio.Lock()
         self._is_durable = False
@@ -60,17 +70,21 @@ class Database:
                 writer = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
                 opened.push_async_callback(writer.close)
                 await writer.execute("PRAGMA synchronous = NORMAL")
+                await writer.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
                 reader = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
                 opened.push_async_callback(reader.close)
                 await reader.execute("PRAGMA query_only = ON")
+                committer = await asyncio.to_thread(_connect_committer, path)
+                opened.callback(committer.close)
                 watcher = await asyncio.to_thread(_connect_watcher, path)
                 opened.pop_all()
-        return cls(path, writer=writer, reader=reader, watcher=watcher)
+        return cls(path, writer=writer, reader=reader, committer=committer, watcher=watcher)
 
     async def close(self) -> None:
         """Close it, after the transaction that runs."""
         async with self._write_lock:
             self._watcher.close()
+            await run_to_end(self._committer.close)
             await self._reader.close()
             await self._writer.close()
 
@@ -80,13 +94,19 @@ class Database:
             return [tuple(row) for row in await self._reader.execute_fetchall(sql, parameters)]
 
     @asynccontextmanager
+    async def reading(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Yield the connection that reads, for several statements; each sees the newest commit."""
+        with _failures_named(self._path):
+            yield self._reader
+
+    @asynccontextmanager
     async def transaction(self, *, is_durable: bool = False) -> AsyncIterator[aiosqlite.Connection]:
         """Hold the write lock and yield the connection that writes; read from it by `execute_fetchall` only.
 
         Leaving commits: then all processes see the rows, and if `is_durable`, not even a power cut takes them back. An
         error or a cancellation inside rolls back.
         """
-        async with self._turn_to_write():
+        async with self.turn_to_write():
             with _failures_named(self._path):
                 try:
                     await self._set_durable(is_durable=is_durable)
@@ -97,6 +117,23 @@ class Database:
                     # The connection's thread works in order: this comes after a statement whose caller was cancelled.
                     await self._writer.rollback()
                     raise
+
+    async def commit_durably(self, write: Callable[[sqlite3.Connection], None]) -> None:
+        """Run *blocking* statements in a durable transaction, for a caller whose turn it is to write.
+
+        Who is cancelled hears of it when the transaction has ended, and cannot tell how.
+        """
+        with _failures_named(self._path):
+            await run_to_end(self._commit, write)
+
+    def _commit(self, write: Callable[[sqlite3.Connection], None]) -> None:
+        self._committer.execute("BEGIN IMMEDIATE")
+        try:
+            write(self._committer)
+            self._committer.commit()
+        except BaseException:
+            self._committer.rollback()
+            raise
 
     async def _set_durable(self, *, is_durable: bool) -> None:
         """Choose what a commit waits for; the setting cannot change inside a transaction."""
@@ -130,7 +167,8 @@ class Database:
         return self._revocations
 
     @asynccontextmanager
-    async def _turn_to_write(self) -> AsyncIterator[None]:
+    async def turn_to_write(self) -> AsyncIterator[None]:
+        """Be the only one of this process who writes; raises StoreBusy if that takes too long."""
         try:
             async with asyncio.timeout(BUSY_SECONDS):
                 await self._write_lock.acquire()
@@ -140,6 +178,13 @@ class Database:
             yield
         finally:
             self._write_lock.release()
+
+
+def _connect_committer(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+    return connection
 
 
 def _connect_watcher(path: Path) -> sqlite3.Connection:

@@ -59,12 +59,15 @@ def publish_file(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def write_file(path: Path, content: bytes, mode: int, *, is_durable: bool = True) -> None:
+def write_file(
+    path: Path, content: bytes, mode: int, *, is_durable: bool = True, owner: tuple[int, int] | None = None
+) -> None:
     """Write `path` with `content`, durable on return; a reader sees the old file or the new one, never a part.
 
-    With `is_durable` off this outlives the process, but not a power cut.
+    With `is_durable` off this outlives the process, but not a power cut. `owner`: the user and group whose it is, ours
+    where none is given; raises PermissionError, with nothing changed, where it may not be given to them.
     """
-    temporary = _write_beside(path, content, mode, is_durable=is_durable)
+    temporary = _write_beside(path, content, mode, is_durable=is_durable, owner=owner)
     try:
         _rename(temporary, path)
         if is_durable:
@@ -85,7 +88,9 @@ def create_file(path: Path, content: bytes, mode: int) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write_beside(path: Path, content: bytes, mode: int, *, is_durable: bool) -> Path:
+def _write_beside(
+    path: Path, content: bytes, mode: int, *, is_durable: bool, owner: tuple[int, int] | None = None
+) -> Path:
     """Write a temporary file in the folder of `path`, if durable with step 1; gone if that fails."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
@@ -93,6 +98,8 @@ def _write_beside(path: Path, content: bytes, mode: int, *, is_durable: bool) ->
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             if is_durable:
                 sync_file(descriptor)

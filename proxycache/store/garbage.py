@@ -1,9 +1,9 @@
 """What of the owned content nothing needs any more, found and let go online (DESIGN, "Collect").
 
-A link goes if no manifest of its repository references its blob and its grace is over; an owned blob without links is
-cached again where an upstream repository has it, else it leaves, as evicted ones do: marked, unlinked, forgotten
-(store/usage). Each step decides and acts in one transaction, so that a push comes before it or after it: then it finds
-the content gone, and says so to its client.
+A link, to what is owned or borrowed, goes if no manifest of its repository references its blob and its grace is over;
+an owned blob without links is cached again where an upstream repository has it, else it leaves, as evicted ones do:
+marked, unlinked, forgotten (store/usage). Each step decides and acts in one transaction, so that a push comes before it
+or after it: then it finds the content gone, and says so to its client.
 """
 
 import contextlib
@@ -18,11 +18,21 @@ from proxycache.store.database import Database
 GRACE_SECONDS = 3_600.0
 LONGEST_GRACE_SECONDS = 86_400.0
 
-_LIST_REPOSITORIES = "SELECT repository, max(linked_at) FROM local_links GROUP BY repository ORDER BY repository"
-_REMOVE_UNNEEDED = """
+_LIST_REPOSITORIES = """
+    SELECT repository, max(linked_at) FROM (
+        SELECT repository, linked_at FROM local_links UNION ALL SELECT repository, linked_at FROM borrowed_links
+    ) AS all_links GROUP BY repository ORDER BY repository
+"""
+_REMOVE_UNNEEDED = (
+    """
     DELETE FROM local_links WHERE repository = ?
     AND digest IN (SELECT digest FROM unneeded_links WHERE repository = ? AND linked_at < ?)
-"""
+    """,
+    """
+    DELETE FROM borrowed_links WHERE repository = ?
+    AND digest IN (SELECT digest FROM unneeded_borrowed_links WHERE repository = ? AND linked_at < ?)
+    """,
+)
 _LIST_ORPHANS = "SELECT digest FROM orphans"
 _SUM_LEAVING = """
     SELECT count(*), coalesce(sum(size), 0) FROM blobs
@@ -118,7 +128,8 @@ def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
 
 
 async def _remove_unneeded(connection: aiosqlite.Connection, repository: str, before: float) -> int:
-    return (await connection.execute(_REMOVE_UNNEEDED, (repository, repository, before))).rowcount
+    values = (repository, repository, before)
+    return sum([(await connection.execute(sql, values)).rowcount for sql in _REMOVE_UNNEEDED])
 
 
 async def _let_go(connection: aiosqlite.Connection, digest: Digest) -> None:

@@ -1,6 +1,7 @@
 """One upload session in the hands of one request: append, verify, publish, give up.
 
-All methods block. One that raises OSError leaves the session usable, as it was last recorded.
+All methods block, unless they say that they do not. One that raises OSError leaves the session usable, as it was last
+recorded.
 """
 
 import contextlib
@@ -41,20 +42,20 @@ class HeldUpload:
         self._descriptor = -1
         self._file: HashedFile | None = None
 
-    def try_open(self) -> bool:
-        """Take the session unless somebody has it; raises BlobUploadUnknown if it has ended."""
+    def try_open(self, repository: str) -> bool:
+        """Take the session unless somebody has it; raises BlobUploadUnknown if it has ended, or is another one's."""
         try:
             self._descriptor = os.open(self._data_path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             raise BlobUploadUnknown(self.session) from None
-        if not try_lock(self._descriptor):
-            self.close()
-            return False
+        is_taken = try_lock(self._descriptor)
         record = read_record(self._record_path)
-        if record is None:
+        if record is None or record.repository != repository:
             raise BlobUploadUnknown(self.session)
         self.record = record
-        return True
+        if not is_taken:
+            self.close()
+        return is_taken
 
     @property
     def offset(self) -> int:
@@ -96,13 +97,28 @@ class HeldUpload:
         write_record(self._record_path, record)
         self.record = record
 
-    def matches(self, digest: Digest) -> bool:
-        """Tell whether the bytes are what `digest` says; they are read only where nobody has hashed them so."""
+    def append_all(self, algorithm: str, pieces: Sequence[bytes]) -> None:
+        """Get ready, append, and let it count: all that a small body needs."""
+        self.begin(algorithm)
+        try:
+            self.append(pieces)
+        finally:
+            self.save()
+
+    def matches_known(self, digest: Digest) -> bool | None:
+        """Tell whether the bytes are what `digest` says; None: nobody has hashed them so. (This does not block.)"""
         is_of_kind = self.record.algorithm == digest.algorithm
         if self._file is not None and is_of_kind:
             return digest.matches(self._file.hash)
         if self._file is None and is_of_kind and self._is_believed():
             return self.record.hashed == digest.encoded
+        return None
+
+    def matches(self, digest: Digest) -> bool:
+        """Tell whether the bytes are what `digest` says; they are read only where nobody has hashed them so."""
+        known = self.matches_known(digest)
+        if known is not None:
+            return known
         read = HashedFile(self._descriptor, digest.new_hash())
         read.take_over(self.offset)
         return digest.matches(read.hash)
@@ -120,16 +136,20 @@ class HeldUpload:
             with contextlib.suppress(OSError):
                 write_record(self._record_path, self.record)
             raise
-        self.known_hash = None
+        self._forget()
 
     def discard(self) -> None:
         """Remove the session, bytes and all."""
         self._record_path.unlink(missing_ok=True)
         self._data_path.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
         self.known_hash = None
+        self.close()  # here and not later: it frees the blocks of a file without a name, which may take its time
 
     def close(self) -> None:
-        """Let the session go."""
+        """Let the session go. (Of one that is still there, this does not block.)"""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

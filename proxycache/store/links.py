@@ -11,6 +11,7 @@ import aiosqlite
 
 from proxycache.oci.digest import Digest
 from proxycache.store.database import Database
+from proxycache.store.origins import BLOB_TYPE, Origin, record_origins
 
 _HAS_LINK = "SELECT 1 FROM links WHERE repository = ? AND digest = ?"
 _ADD_LINK = "INSERT INTO links (repository, digest) VALUES (?, ?) ON CONFLICT (repository, digest) DO NOTHING"
@@ -54,9 +55,13 @@ class Links:
         return BlobRow(digest=digest, size=size, is_public=bool(is_public), stored_at=stored_at)
 
     async def record(self, blob: BlobRow, *, repository: str) -> None:
-        """Make a published blob known, and let `repository` serve it."""
+        """Make a published blob known, and let `repository`, which is an origin of it, serve it."""
+        origin = Origin(
+            digest=blob.digest, repository=repository, size=blob.size, media_type=BLOB_TYPE, seen_at=blob.stored_at
+        )
         async with self._database.transaction() as connection:
             await record_blob(connection, blob, repository)
+            await record_origins(connection, [origin])
 
 
 async def record_blob(connection: aiosqlite.Connection, blob: BlobRow, repository: str) -> None:

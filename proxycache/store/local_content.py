@@ -10,21 +10,29 @@ from enum import Enum
 
 from proxycache.oci.digest import Digest
 from proxycache.store.database import UNLIMITED, Database
+from proxycache.store.joint_writes import JointWrites
 from proxycache.store.local_push import (
     Inventory,
     ManifestPush,
+    Means,
     Needed,
+    PublishedBlob,
+    borrow,
     is_held,
-    record_blob,
+    record_blobs,
     record_manifest,
     take_in,
     take_stock,
 )
 from proxycache.store.manifests import ManifestRow, manifest_row
+from proxycache.store.origins import Origin
 
 _FIND_LINK = "SELECT linked_at FROM local_links WHERE repository = ? AND digest = ?"
+_FIND_LOAN = "SELECT origin, size FROM borrowed_links WHERE repository = ? AND digest = ?"
+_REMOVE_LOAN = "DELETE FROM borrowed_links WHERE repository = ? AND digest = ?"
 _IS_KNOWN = """
     SELECT 1 WHERE EXISTS (SELECT 1 FROM local_links WHERE repository = ?)
+    OR EXISTS (SELECT 1 FROM borrowed_links WHERE repository = ?)
     OR EXISTS (SELECT 1 FROM local_manifests WHERE repository = ?)
 """
 _LIST_HOLDERS = """
@@ -32,7 +40,6 @@ _LIST_HOLDERS = """
     UNION SELECT repository FROM local_manifests WHERE digest = ? ORDER BY repository
 """
 _LIST_CACHED_IN = "SELECT repository FROM links WHERE digest = ? ORDER BY repository"
-_IS_PUBLIC = "SELECT 1 FROM blobs WHERE digest = ? AND is_public = 1"
 _IS_STORED = "SELECT 1 FROM blobs WHERE digest = ?"
 _RENEW_LINK = "UPDATE local_links SET linked_at = ? WHERE repository = ? AND digest = ?"
 _FIND_MANIFEST = """
@@ -50,10 +57,16 @@ _FIND_PARENT = """
     WHERE manifest_references.digest = ? LIMIT 1
 """
 # What only a deleted manifest needed may be on its way into another one: its grace begins now.
-_RENEW_LINKS_OF_MANIFEST = """
+_RENEW_LINKS_OF_MANIFEST = (
+    """
     UPDATE local_links SET linked_at = ? WHERE repository = ?
     AND digest IN (SELECT digest FROM manifest_references WHERE manifest = ?)
-"""
+    """,
+    """
+    UPDATE borrowed_links SET linked_at = ? WHERE repository = ?
+    AND digest IN (SELECT digest FROM manifest_references WHERE manifest = ?)
+    """,
+)
 _LIST_REFERRERS = """
     SELECT manifests.digest, local_manifests.media_type, manifests.size, subject, artifact_type, annotations
     FROM manifests JOIN local_manifests
@@ -73,11 +86,11 @@ class LocalManifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Through which repositories, by canonical name, content may be had here; `is_public`: by anybody."""
+class Loan:
+    """A blob of `size` bytes that a repository serves from its `origin`, a canonical name."""
 
-    is_public: bool
-    repositories: tuple[str, ...]
+    origin: str
+    size: int
 
 
 class Removal(Enum):
@@ -93,6 +106,7 @@ class LocalContent:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._links = JointWrites(database, record_blobs)
 
     async def find_link(self, repository: str, digest: Digest) -> float | None:
         """Return when the repository was last promised the blob (epoch), or None if it may not serve it."""
@@ -101,11 +115,21 @@ class LocalContent:
 
     async def is_known(self, repository: str) -> bool:
         """Tell whether anything is in the repository."""
-        return bool(await self._database.fetch(_IS_KNOWN, (repository, repository)))
+        return bool(await self._database.fetch(_IS_KNOWN, (repository,) * 3))
 
     async def has_link(self, repository: str, digest: Digest) -> bool:
         """Tell whether the repository may serve the blob."""
         return await self.find_link(repository, digest) is not None
+
+    async def find_loan(self, repository: str, digest: Digest) -> Loan | None:
+        """Return where the repository borrows the blob from, or None if it does not."""
+        rows = await self._database.fetch(_FIND_LOAN, (repository, str(digest)))
+        return Loan(origin=rows[0][0], size=rows[0][1]) if rows else None
+
+    async def borrow(self, repository: str, origin: Origin, *, now: float) -> None:
+        """Let `repository` serve what an origin has."""
+        async with self._database.transaction(is_durable=True) as connection:
+            await borrow(connection, repository, origin, now)
 
     async def is_needed(self, repository: str, digest: Digest) -> bool:
         """Tell whether a manifest of the repository references the content."""
@@ -119,12 +143,11 @@ class LocalContent:
         async with self._database.transaction() as connection:
             return bool((await connection.execute(_RENEW_LINK, (now, repository, str(digest)))).rowcount)
 
-    async def find_sources(self, digest: Digest) -> Sources:
-        """Return where else here the content is known."""
-        is_public = bool(await self._database.fetch(_IS_PUBLIC, (str(digest),)))
+    async def find_holders(self, digest: Digest) -> tuple[str, ...]:
+        """Return through which repositories, local and cached, by canonical name, the content may be had here."""
         rows = await self._database.fetch(_LIST_HOLDERS, (str(digest), str(digest)))
         rows += await self._database.fetch(_LIST_CACHED_IN, (str(digest),))
-        return Sources(is_public=is_public, repositories=tuple(name for (name,) in rows))
+        return tuple(name for (name,) in rows)
 
     async def is_nobodys(self, digest: Digest) -> bool:
         """Tell whether nobody wants a file of this content: there is no row that says so, of anybody."""
@@ -132,8 +155,7 @@ class LocalContent:
 
     async def link_blob(self, repository: str, digest: Digest, size: int, *, now: float) -> None:
         """Let `repository` serve a blob that was just published, and own it."""
-        async with self._database.transaction(is_durable=True) as connection:
-            await record_blob(connection, repository, (digest, size), now)
+        await self._links.add(PublishedBlob(repository=repository, digest=digest, size=size, published_at=now))
 
     async def mount(self, repository: str, digest: Digest, *, now: float) -> bool:
         """Let `repository` serve a blob that is here, and own it; False if it is gone, or about to go."""
@@ -143,10 +165,10 @@ class LocalContent:
                 await take_in(connection, repository, Needed(digest, is_manifest=False), now)
             return is_here
 
-    async def take_stock(self, repository: str, needed: Sequence[Needed], granted: frozenset[Digest]) -> Inventory:
-        """Return what of `needed` the repository lacks at this moment; what is `granted` it may take in."""
-        async with self._database.transaction() as connection:
-            return await take_stock(connection, repository, needed, granted)
+    async def take_stock(self, repository: str, needed: Sequence[Needed], means: Means) -> Inventory:
+        """Return what of `needed` the repository does not own at this moment, and what of it may come by `means`."""
+        async with self._database.reading() as connection:
+            return await take_stock(connection, repository, needed, means)
 
     async def record_manifest(self, push: ManifestPush) -> list[Digest]:
         """Record a manifest and let its tags point to it; return what is missing: then nothing was recorded."""
@@ -181,16 +203,20 @@ class LocalContent:
                 return Removal.NEEDED
             await connection.execute(_REMOVE_MANIFEST, key)
             await connection.execute(_REMOVE_TAGS_OF, key)
-            await connection.execute(_RENEW_LINKS_OF_MANIFEST, (now, *key))
+            for renew in _RENEW_LINKS_OF_MANIFEST:
+                await connection.execute(renew, (now, *key))
             return Removal.DONE
 
     async def remove_blob(self, repository: str, digest: Digest) -> Removal:
         """Let `repository` serve a blob no longer, unless a manifest of it names it."""
         async with self._database.transaction(is_durable=True) as connection:
             key = repository, str(digest)
-            if not await connection.execute_fetchall(_FIND_LINK, key):
+            if not await connection.execute_fetchall(_FIND_LINK, key) and not await connection.execute_fetchall(
+                _FIND_LOAN, key
+            ):
                 return Removal.UNKNOWN
             if await connection.execute_fetchall(_FIND_PARENT, key):
                 return Removal.NEEDED
             await connection.execute(_REMOVE_LINK, key)
+            await connection.execute(_REMOVE_LOAN, key)
             return Removal.DONE

@@ -5,7 +5,8 @@ recorded in one transaction that also finds everything the manifest references i
 removes content decides in transactions of the same kind, and one waits for the other.
 """
 
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiosqlite
@@ -14,6 +15,7 @@ from proxycache.oci import media_types
 from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.manifests import ManifestRow, record_facts
+from proxycache.store.origins import Origin
 
 _HAS_BLOB = "SELECT 1 FROM local_links WHERE repository = ? AND digest = ?"
 _HAS_EITHER = """
@@ -37,6 +39,19 @@ _LINK_BLOB = """
     INSERT INTO local_links (repository, digest, linked_at) VALUES (?, ?, ?)
     ON CONFLICT (repository, digest) DO UPDATE SET linked_at = excluded.linked_at
 """
+# What came over the line, as often as it came (store/transfers).
+_LINK_SENT = """
+    INSERT INTO local_links (repository, digest, linked_at, sent_bytes) VALUES (?, ?, ?, ?)
+    ON CONFLICT (repository, digest) DO UPDATE SET
+        linked_at = excluded.linked_at, sent_bytes = local_links.sent_bytes + excluded.sent_bytes
+"""
+_BORROW_BLOB = """
+    INSERT INTO borrowed_links (repository, digest, origin, size, linked_at) SELECT ?, ?, ?, ?, ?
+    WHERE NOT EXISTS (SELECT 1 FROM local_links WHERE repository = ? AND digest = ?)
+    ON CONFLICT (repository, digest) DO UPDATE SET
+        origin = excluded.origin, size = excluded.size, linked_at = excluded.linked_at
+"""
+_END_LOAN = "DELETE FROM borrowed_links WHERE repository = ? AND digest = ?"
 _LINK_MANIFEST = """
     INSERT INTO local_manifests (repository, digest, media_type, pushed_at) VALUES (?, ?, ?, ?)
     ON CONFLICT (repository, digest) DO UPDATE SET media_type = excluded.media_type, pushed_at = excluded.pushed_at
@@ -58,18 +73,36 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Where what a repository lacks may come from: it is `granted` from wherever it lies here, or has an origin."""
+
+    granted: frozenset[Digest] = frozenset()
+    borrowed: Mapping[Digest, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedBlob:
+    """A blob whose bytes are here, for `repository` to serve. `published_at` is epoch seconds."""
+
+    repository: str
+    digest: Digest
+    size: int
+    published_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestPush:
     """A manifest whose bytes are published, to be recorded for `repository` under `tags`.
 
-    What of `needed` the repository does not have yet is taken in if it is `granted`, from wherever it lies here.
-    `is_sparse`: what is missing is excused. `pushed_at` is epoch seconds.
+    What of `needed` the repository does not own yet comes by `means`. `is_sparse`: what is missing is excused.
+    `pushed_at` is epoch seconds.
     """
 
     repository: str
     row: ManifestRow
     references: Sequence[Descriptor]
     needed: Sequence[Needed]
-    granted: frozenset[Digest] = frozenset()
+    means: Means = Means()
     tags: Sequence[str] = ()
     is_sparse: bool = False
     pushed_at: float
@@ -77,17 +110,26 @@ class ManifestPush:
 
 @dataclass(slots=True)
 class Inventory:
-    """What of a manifest's needs a repository lacks: what it may take in, and what is `missing`."""
+    """What of a manifest's needs a repository does not own: what it takes in, what it borrows, what is `missing`."""
 
     to_take: list[Needed] = field(default_factory=list)
-    missing: list[Digest] = field(default_factory=list)
+    to_borrow: list[Origin] = field(default_factory=list)
+    missing: list[Needed] = field(default_factory=list)
 
 
-async def record_blob(connection: aiosqlite.Connection, repository: str, blob: tuple[Digest, int], now: float) -> None:
-    """Own a published blob, given with its size, and let `repository` serve it."""
-    digest, size = blob
-    await connection.execute(_OWN_PUBLISHED, (str(digest), size, now, now))
-    await connection.execute(_LINK_BLOB, (repository, str(digest), now))
+def record_blobs(connection: sqlite3.Connection, blobs: Sequence[PublishedBlob]) -> None:
+    """*Blocking.* Own blobs that were sent and published, and let their repositories serve them."""
+    owned = [(str(blob.digest), blob.size, blob.published_at, blob.published_at) for blob in blobs]
+    connection.executemany(_OWN_PUBLISHED, owned)
+    links = [(blob.repository, str(blob.digest), blob.published_at, blob.size) for blob in blobs]
+    connection.executemany(_LINK_SENT, links)
+    connection.executemany(_END_LOAN, [(blob.repository, str(blob.digest)) for blob in blobs])
+
+
+async def borrow(connection: aiosqlite.Connection, repository: str, origin: Origin, now: float) -> None:
+    """Let `repository` serve what an origin has; what it owns meanwhile stays that."""
+    key = repository, str(origin.digest)
+    await connection.execute(_BORROW_BLOB, (*key, origin.repository, origin.size, now, *key))
 
 
 async def take_in(connection: aiosqlite.Connection, repository: str, needed: Needed, now: float) -> None:
@@ -99,6 +141,7 @@ async def take_in(connection: aiosqlite.Connection, repository: str, needed: Nee
             await connection.execute(_LINK_MANIFEST, (repository, digest, media_type, now))
     else:
         await connection.execute(_LINK_BLOB, (repository, digest, now))
+        await connection.execute(_END_LOAN, (repository, digest))
 
 
 async def is_held(connection: aiosqlite.Connection, digest: Digest) -> bool:
@@ -107,18 +150,24 @@ async def is_held(connection: aiosqlite.Connection, digest: Digest) -> bool:
 
 
 async def take_stock(
-    connection: aiosqlite.Connection, repository: str, needed: Iterable[Needed], granted: frozenset[Digest]
+    connection: aiosqlite.Connection, repository: str, needed: Iterable[Needed], means: Means
 ) -> Inventory:
-    """Return what of `needed`, and of what that needs in turn, the repository lacks."""
+    """Return what of `needed`, and of what that needs in turn, the repository does not own.
+
+    What it borrows already counts as lacking: whether its origin still has it is to be found out for each push.
+    """
     inventory, seen, waiting = Inventory(), set[Needed](), list(needed)
     while waiting:
         each = waiting.pop()
         if each in seen or await _has(connection, repository, each):
             continue
         seen.add(each)
-        found = await _find(connection, each) if each.digest in granted else None
+        if each.digest in means.borrowed and not each.is_manifest:
+            inventory.to_borrow.append(means.borrowed[each.digest])
+            continue
+        found = await _find(connection, each) if each.digest in means.granted else None
         if found is None:
-            inventory.missing.append(each.digest)
+            inventory.missing.append(each)
             continue
         inventory.to_take.append(found)
         if found.is_manifest:
@@ -166,11 +215,13 @@ def is_manifest_named(media_type: str, *, in_index: bool) -> bool | None:
 
 async def record_manifest(connection: aiosqlite.Connection, push: ManifestPush) -> list[Digest]:
     """Record a manifest and let its tags point to it; return what is missing: then nothing was recorded."""
-    inventory = await take_stock(connection, push.repository, push.needed, push.granted)
+    inventory = await take_stock(connection, push.repository, push.needed, push.means)
     if inventory.missing and not push.is_sparse:
-        return inventory.missing
+        return [each.digest for each in inventory.missing]
     for needed in inventory.to_take:
         await take_in(connection, push.repository, needed, push.pushed_at)
+    for origin in inventory.to_borrow:
+        await borrow(connection, push.repository, origin, push.pushed_at)
     row, now = push.row, push.pushed_at
     digest = str(row.digest)
     await record_facts(connection, row, push.references)

@@ -33,6 +33,13 @@ _FORGET_LINK = "DELETE FROM links WHERE repository = ? AND digest = ?"
 _FORGET_NEGATIVE = "DELETE FROM negatives WHERE key = ?"
 _FORGET_DOCUMENT = "DELETE FROM documents WHERE key = ?"
 _FORGET_VISIBILITY = "DELETE FROM repositories WHERE name = ?"
+# But what is borrowed from there: who borrows it has to know.
+_FORGET_ORIGIN = """
+    DELETE FROM origins WHERE repository = ? AND NOT EXISTS (
+        SELECT 1 FROM borrowed_links
+        WHERE borrowed_links.digest = origins.digest AND borrowed_links.origin = origins.repository
+    )
+"""
 # Which answers are kept under keys of a repository, and where.
 _ANSWERS = (
     ("tag", _LIST_NEGATIVES, _FORGET_NEGATIVE),
@@ -215,4 +222,5 @@ async def _forget(connection: aiosqlite.Connection, wanted: Wanted, found: _Foun
     for forget, key in found.answers:
         await connection.execute(forget, (key,))
     if wanted.is_all and wanted.used_before is None:
-        await connection.executemany(_FORGET_VISIBILITY, [(name,) for name in wanted.names])
+        for statement in (_FORGET_VISIBILITY, _FORGET_ORIGIN):
+            await connection.executemany(statement, [(name,) for name in wanted.names])

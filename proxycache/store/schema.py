@@ -229,4 +229,76 @@ _REVOCATIONS = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_TABLES, _AGES_OF_DOCUMENTS, _BOUNDS, _OWNED, _SCARCE, _REVOCATIONS)
+# The origin ledger (store/origins), what local repositories borrow from it, and the bases that it is to know. A
+# database from before knows from its manifests who had what, but not when.
+_BORROWED = (
+    """
+    CREATE TABLE origins (
+        digest TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        diff_id TEXT,
+        seen_at REAL NOT NULL,
+        PRIMARY KEY (digest, repository)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX origins_by_diff_id ON origins (diff_id) WHERE diff_id IS NOT NULL",
+    """
+    INSERT INTO origins (digest, repository, size, media_type, seen_at)
+    SELECT manifest_references.digest, links.repository, manifest_references.size, manifest_references.media_type, 0
+    FROM manifest_references JOIN links ON links.digest = manifest_references.manifest WHERE true
+    ON CONFLICT (digest, repository) DO NOTHING
+    """,
+    """
+    CREATE TABLE borrowed_links (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        linked_at REAL NOT NULL,
+        PRIMARY KEY (repository, digest)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX borrowed_links_by_digest ON borrowed_links (digest, repository)",
+    """
+    CREATE VIEW unneeded_borrowed_links AS SELECT repository, digest, linked_at FROM borrowed_links WHERE NOT EXISTS (
+        SELECT 1 FROM manifest_references JOIN local_manifests
+        ON local_manifests.digest = manifest_references.manifest
+        AND local_manifests.repository = borrowed_links.repository
+        WHERE manifest_references.digest = borrowed_links.digest
+    )
+    """,
+    """
+    CREATE TRIGGER borrowed_link_removed AFTER DELETE ON borrowed_links BEGIN
+        UPDATE revocations SET count = count + 1;
+    END
+    """,
+    "CREATE TABLE bases (reference TEXT NOT NULL PRIMARY KEY, added_at REAL NOT NULL) WITHOUT ROWID",
+)
+
+# What came over the line and no push was told of (store/transfers), when an origin was last asked whether it still has
+# what is borrowed (store/audits), and to what the tags of bases pointed when these were learnt.
+_LENT = (
+    "ALTER TABLE local_links ADD COLUMN sent_bytes INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE borrowed_links ADD COLUMN audited_at REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE borrowed_links ADD COLUMN silent_since REAL",
+    """
+    CREATE TABLE learnt_bases (
+        reference TEXT NOT NULL PRIMARY KEY,
+        digest TEXT NOT NULL,
+        learnt_at REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _FIRST_TABLES,
+    _AGES_OF_DOCUMENTS,
+    _BOUNDS,
+    _OWNED,
+    _SCARCE,
+    _REVOCATIONS,
+    _BORROWED,
+    _LENT,
+)

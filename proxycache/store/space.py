@@ -121,7 +121,7 @@ class Space:
                     if suffix == "reserved":
                         lengths[stem] = 0 if entry.name == besides else status.st_size
                     else:
-                        blocks[stem] = status.st_blocks * _STAT_BLOCK_BYTES
+                        blocks[stem] = blocks.get(stem, 0) + status.st_blocks * _STAT_BLOCK_BYTES
         promised = sum(max(0, length - blocks.get(stem, 0)) for stem, length in lengths.items())
         return _Spooled(taken=taken + sum(blocks.values()), promised=promised)
 

@@ -22,7 +22,9 @@ _RECORD = """
     WHERE tags.checked_at <= excluded.checked_at OR tags.checked_at > excluded.checked_at + ?
 """
 _REMOVE = """
-    DELETE FROM tags WHERE repository = ? AND tag = ? AND (checked_at <= ? OR checked_at > ?) RETURNING digest
+    DELETE FROM tags WHERE repository = ? AND tag = ? AND (checked_at <= ? OR checked_at > ?) AND NOT EXISTS (
+        SELECT 1 FROM pins WHERE pins.repository = tags.repository AND pins.tag IN ('', tags.tag)
+    ) RETURNING digest
 """
 # distribution-spec end-8: "lexical (i.e. case-insensitive alphanumeric) order"; the tag itself decides between
 # v1 and V1, so that a page never ends inside of a tie.
@@ -75,7 +77,10 @@ class Tags:
                 await note_given(connection, row.digest)
 
     async def remove(self, name: str, tag: str, *, checked_at: float = math.inf) -> None:
-        """Forget the tag, which was gone at `checked_at`, unless something newer is known; what it named is scarce."""
+        """Forget the tag, which was gone at `checked_at`, unless something newer is known; what it named is scarce.
+
+        A pinned one is kept, since it is what keeps its content.
+        """
         newest = (checked_at, checked_at + CLOCK_ERROR_SECONDS)
         async with self._database.transaction() as connection:
             for (digest,) in await connection.execute_fetchall(_REMOVE, (name, tag, *newest)):

@@ -1,8 +1,9 @@
 """Which blobs nobody else needs, once some tags and repositories are put aside.
 
 A blob is needed by each tag that is made of it, and by each repository that has a link to it, or to a held manifest
-that is made of it. The search goes from the blobs up to all that names them, and from there down again: what is asked
-about is near, all that there is are many. Everything here is a part of the caller's transaction.
+that is made of it. A tag of what was pushed here needs none but its own, which are owned: the others are borrowed, and
+their origin gives them again. The search goes from the blobs up to all that names them, and from there down again: what
+is asked about is near, all that there is are many. Everything here is a part of the caller's transaction.
 """
 
 from collections.abc import Collection
@@ -41,6 +42,10 @@ _FIND_UNNEEDED = """
         SELECT above.digest FROM above JOIN tags ON tags.digest = above.digest
         WHERE NOT EXISTS (
             SELECT 1 FROM tags_aside WHERE tags_aside.repository = tags.repository AND tags_aside.tag = tags.tag
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM local_manifests
+            WHERE local_manifests.repository = tags.repository AND local_manifests.digest = tags.digest
         )
         UNION
         SELECT above.digest FROM above

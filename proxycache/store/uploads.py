@@ -51,9 +51,8 @@ class Uploads:
 
     async def find(self, session: str, repository: str) -> UploadRecord:
         """Return what was last recorded of the session; raises BlobUploadUnknown."""
-        record = None
-        if _UUID4.fullmatch(session) is not None:
-            record = await run_to_end(read_record, self._layout.upload_record(session))
+        _check_id(session)
+        record = await run_to_end(read_record, self._layout.upload_record(session))
         if record is None or record.repository != repository:
             raise BlobUploadUnknown(session)
         return record
@@ -64,15 +63,15 @@ class Uploads:
 
         Raises BlobUploadUnknown, OSError, or UploadBusy if somebody else has it for too long.
         """
-        await self.find(session, repository)
+        _check_id(session)
         upload = HeldUpload(self._layout, session)
         try:
-            await self._wait_for(upload)
+            await self._wait_for(upload, repository)
             upload.known_hash = self._hashes.pop(session, None)
             yield upload
         finally:
             self._remember(upload)
-            await run_to_end(upload.close)
+            upload.close()
 
     def expire(self, age_seconds: float) -> int:
         """*Blocking.* Remove sessions that nobody wrote to for so long and nobody holds; return how many that were."""
@@ -106,10 +105,10 @@ class Uploads:
             data.unlink(missing_ok=True)
             raise
 
-    async def _wait_for(self, upload: HeldUpload) -> None:
+    async def _wait_for(self, upload: HeldUpload, repository: str) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE_SECONDS
-        while not await run_to_end(upload.try_open):
+        while not await run_to_end(upload.try_open, repository):
             if loop.time() > deadline:
                 raise UploadBusy(upload.session)
             await asyncio.sleep(_POLL_SECONDS)
@@ -119,6 +118,12 @@ class Uploads:
             self._hashes[upload.session] = upload.known_hash
             if len(self._hashes) > _MOST_HASHES:
                 del self._hashes[next(iter(self._hashes))]
+
+
+def _check_id(session: str) -> None:
+    """Raise BlobUploadUnknown for what is no session's id, and could be any path."""
+    if _UUID4.fullmatch(session) is None:
+        raise BlobUploadUnknown(session)
 
 
 def _last_written(path: Path) -> float:

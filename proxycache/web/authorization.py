@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from proxycache.registry.authority import Authority, Credential, Secret
 from proxycache.registry.tokens import TokenInvalid
 from proxycache.web.exchange import Exchange
 from proxycache.web.request_parts import Kind
+
+logger = logging.getLogger(__name__)
 
 _CATALOG_SCOPE = "registry:catalog:*"
 _ACTIONS = {hdrs.METH_GET: "pull", hdrs.METH_HEAD: "pull", hdrs.METH_DELETE: "delete"}
@@ -46,6 +49,8 @@ async def _read(exchange: Exchange, authority: Authority, caller: Caller, header
         try:
             token = await authority.read(text.strip())
         except TokenInvalid as error:
+            facts = {"user": error.user or "(unknown)", "remote": exchange.origin.address, "why": str(error)}
+            logger.warning("token refused", extra=facts)
             raise SignInNeeded(f"token refused: {error}", scope=scope, problem="invalid_token") from error
         return replace(caller, user=token.user, token=token)
     credential = parse_basic(exchange, header)

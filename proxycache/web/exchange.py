@@ -10,6 +10,7 @@ from proxycache.observe.metrics import Metrics
 from proxycache.oci.digest import Digest
 from proxycache.registry.access import Access, Caller, Route
 from proxycache.registry.authority import Authority
+from proxycache.registry.borrow import Borrower
 from proxycache.registry.delete_content import ContentRemover
 from proxycache.registry.list_referrers import ReferrerLister
 from proxycache.registry.list_repositories import RepositoryLister
@@ -40,6 +41,7 @@ class Services:
     proxies: Proxies
     blobs: BlobPuller
     manifests: ManifestPuller
+    borrower: Borrower
     local: LocalPuller
     mounts: BlobMounter
     uploads: BlobPusher

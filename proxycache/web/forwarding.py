@@ -15,7 +15,19 @@ from multidict import CIMultiDictProxy
 
 _LOOPBACK = ("127.", "::ffff:127.")
 _LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
-_FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+# How the names of headers begin that proxies add, of whichever maker; in small letters.
+_FORWARDING = (
+    "forwarded",
+    "x-forwarded",
+    "x-client-ip",
+    "x-real-",
+    "x-original-",
+    "x-cluster-client-ip",
+    "x-envoy-",
+    "cf-connecting",
+    "true-client-ip",
+    "fastly-client-ip",
+)
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _FORWARDED_PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"\\]*)"|([^\s",;]*))\s*')
 _LONGEST = 4096
@@ -45,7 +57,8 @@ class Proxies:
         """Return where `request` comes from; hostile headers make it come from elsewhere, never from here.
 
         A proxy may not say that it forwards. Then HTTP/1.0, which no registry client speaks, gives it away, or a Host
-        that it passes on, which also stops web pages that had their name resolved to this machine.
+        that it passes on, which also stops web pages that had their name resolved to this machine. Other pages post to
+        us by our own name, without asking first: their browser says so.
         """
         address = request.remote or ""
         if self._comes_from_trusted(request):
@@ -53,8 +66,8 @@ class Proxies:
             is_near = client is not None and client.is_loopback
             address = str(client or address)
         else:
-            is_forwarded = request.version < HttpVersion11 or any(name in request.headers for name in _FORWARDING)
-            is_near = (address == "::1" or address.startswith(_LOOPBACK)) and not is_forwarded
+            is_near = (address == "::1" or address.startswith(_LOOPBACK)) and not _is_forwarded(request)
+        is_near = is_near and not _is_of_a_page(request.headers)
         is_by_own_name = _LOOPBACK_HOST.fullmatch(request.headers.get(hdrs.HOST, "")) is not None
         return Origin(address=address, is_loopback=is_near and is_by_own_name)
 
@@ -94,6 +107,16 @@ class Proxies:
             if address is None or not self._is_trusted(address):
                 return address
         return _parse_address(hops[0])
+
+
+def _is_forwarded(request: web.BaseRequest) -> bool:
+    names = [name.lower() for name in request.headers]
+    return request.version < HttpVersion11 or "via" in names or any(name.startswith(_FORWARDING) for name in names)
+
+
+def _is_of_a_page(headers: CIMultiDictProxy[str]) -> bool:
+    """Tell whether a browser asks on behalf of a web page that we did not give it."""
+    return hdrs.ORIGIN in headers or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
 def _x_forwarded_for(headers: CIMultiDictProxy[str]) -> list[str]:

@@ -99,7 +99,8 @@ async def _pull_manifest(exchange: Exchange, reference: Reference) -> tuple[Sour
 async def _find_size(exchange: Exchange, source: Source, digest: Digest) -> int:
     is_held = True
     if isinstance(source, LocalRepository):
-        size = await exchange.services.local.find_size(source, digest)
+        pusher = exchange.caller if exchange.services.access.may_push(source.name, exchange.caller) else None
+        size = await exchange.services.local.find_size(source, digest, pusher)
     else:
         size, is_held = await exchange.services.blobs.find_size(source, digest)
     exchange.cache = "hit" if is_held else "miss"

@@ -4,7 +4,6 @@ Without a scope it is how `docker login` finds out whether a password is right. 
 a password asks with it again.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
@@ -18,11 +17,11 @@ from proxycache.registry.authority import Credential, IssuedToken, Secret
 from proxycache.registry.permits import Scope
 from proxycache.web.authorization import parse_basic
 from proxycache.web.exchange import Exchange
+from proxycache.web.request_body import read_body
 
 _MOST_SCOPES = 16
 _LONGEST_NAME = 300
 _LONGEST_FORM = 16 * 1024
-_FORM_SECONDS = 10.0
 _CATALOG = "registry:catalog:*"
 
 
@@ -95,12 +94,9 @@ def _require_rules(exchange: Exchange) -> None:
 
 
 async def _read_form(request: web.BaseRequest) -> Mapping[str, list[str]]:
-    body = bytearray()
-    async with asyncio.timeout(_FORM_SECONDS):
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > _LONGEST_FORM:
-                raise Unauthorized("the form is too long")
+    body = await read_body(request, most_bytes=_LONGEST_FORM)
+    if body is None:
+        raise Unauthorized("the form is too long")
     try:
         return parse_qs(body.decode(), max_num_fields=100)
     except ValueError as error:

@@ -80,7 +80,9 @@ async def _mount(exchange: Exchange, repository: LocalRepository) -> Digest | No
     services, query = exchange.services, exchange.request.query
     try:
         digest = parse_digest(query["mount"])
-        source = str(services.access.route(query["from"], None, exchange.host).name) if "from" in query else None
+        source = None
+        if "from" in query:  # crane names the registry of what it means by `from` as `origin`
+            source = str(services.access.route(query["from"], query.get("origin"), exchange.host).name)
     except (DigestInvalid, NameInvalid, NameUnknown):
         return None
     return digest if await services.mounts.mount(repository, digest, source, exchange.caller) else None

@@ -21,12 +21,14 @@ def docker_archive(path: Path, rootfs: Rootfs, *, name: str) -> str:
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
-    """Return an archive of these files."""
+    """Return an archive of these files, and of the directories whose names end with a slash."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, body in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(body)
+            if name.endswith("/"):
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(member, io.BytesIO(body))
     return written.getvalue()
 

@@ -6,11 +6,14 @@ import pytest
 
 from tests.clients.fixtures import (
     auth,
+    base_storage,
     cache,
     content,
     guarded_registry,
     hosts_directory,
     hub,
+    place,
+    public_base,
     registries_conf,
     registry,
     rounds,
@@ -21,11 +24,14 @@ from tests.clients.fixtures import (
 
 __all__ = [
     "auth",
+    "base_storage",
     "cache",
     "content",
     "guarded_registry",
     "hosts_directory",
     "hub",
+    "place",
+    "public_base",
     "registries_conf",
     "registry",
     "rounds",

@@ -29,9 +29,13 @@ class Ctr:
     def check_contents(self, image: Image, directory: Path) -> None:
         """Compare everything of the image that containerd holds with what was built."""
         for digest, built in gather_contents(image).items():
-            exported = directory / "content"
-            run(["sh", "-c", '"$@" > "$0"', exported, *self._command, "content", "get", digest])
-            assert exported.read_bytes() == built.body
+            assert self.read(digest, directory) == built.body
+
+    def read(self, digest: str, directory: Path) -> bytes:
+        """Return content that containerd holds; it goes through a file in `directory`."""
+        exported = directory / "content"
+        run(["sh", "-c", '"$@" > "$0"', exported, *self._command, "content", "get", digest])
+        return exported.read_bytes()
 
 
 @contextlib.contextmanager

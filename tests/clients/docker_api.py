@@ -77,6 +77,12 @@ class DockerApi:
         """Load what `docker save` writes."""
         _events(self._ask("POST", "/images/load", archive.read_bytes(), {"Content-Type": "application/x-tar"}))
 
+    def build(self, context: bytes, image: str, *, with_buildkit: bool) -> None:
+        """Build an image from an archive with a Dockerfile in it."""
+        query = urlencode({"t": image, "version": 2 if with_buildkit else 1})
+        events = _events(self._ask("POST", f"/build?{query}", context, {"Content-Type": "application/x-tar"}))
+        assert any(event.get("id") == "moby.buildkit.trace" for event in events) == with_buildkit
+
     def tag(self, image: str, name: str, tag: str) -> None:
         self._ask("POST", f"/images/{quote(image)}/tag?{urlencode({'repo': name, 'tag': tag})}")
 

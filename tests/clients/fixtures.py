@@ -11,7 +11,10 @@ import pytest
 
 from tests.clients.archives import docker_archive
 from tests.clients.debian_image import Tree
+from tests.clients.lending import Place, lending_place
 from tests.clients.login import auth_section
+from tests.clients.public_base import REPOSITORY, TAG, PublicBase, make_base
+from tests.clients.pushing import push_image
 from tests.clients.services import Service, docker_registry, proxycache
 from tests.clients.upstream_content import REPOSITORIES, UpstreamContent, make_content
 
@@ -135,3 +138,24 @@ def hosts_directory(cache: Service, tmp_path: Path) -> Path:
         directory.mkdir(parents=True)
         (directory / "hosts.toml").write_text(snippet.replace("ghcr.io", host))
     return tmp_path / "certs.d"
+
+
+@pytest.fixture(scope="session")
+def public_base() -> PublicBase:
+    return make_base()
+
+
+@pytest.fixture(scope="session")
+def base_storage(public_base: PublicBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give what a registry that has the base keeps on its disk."""
+    directory = tmp_path_factory.mktemp("base")
+    with docker_registry(directory / "storage", directory / "log") as registry:
+        push_image(registry.url, REPOSITORY, public_base.image, TAG)
+    return directory / "storage"
+
+
+@pytest.fixture
+def place(base_storage: Path, tmp_path: Path) -> Iterator[Place]:
+    """Give a cache that has never seen the base, beside the registry that has it."""
+    with lending_place(base_storage, tmp_path) as place:
+        yield place

@@ -90,9 +90,9 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def docker_registry(directory: Path, log: Path) -> Iterator[Service]:
-    """Run Debian's docker-registry over a directory."""
-    address = free_address()
+def docker_registry(directory: Path, log: Path, *, address: str = "") -> Iterator[Service]:
+    """Run Debian's docker-registry over a directory, at a free address if none is given."""
+    address = address or free_address()
     settings = log.with_suffix(".yml")
     settings.write_text(
         "version: 0.1\n"

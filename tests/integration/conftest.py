@@ -21,6 +21,7 @@ StartCache = Callable[..., Awaitable[Cache]]
 
 _FRESHNESS = ("fresh_for", "max_stale", "negative_for", "tag_rules")
 _RULES = ("allow", "deny")
+_LOCAL = ("borrow", "borrow_from", "bases", "sparse", "max_manifest_size")
 # The hot path's microsecond calls (STYLE 3.5), and what runs once at the start.
 _MAY_BLOCK = {
     "store/blobs.py": {"size"},
@@ -30,7 +31,8 @@ _MAY_BLOCK = {
     "store/database.py": {"generation", "revocations"},
     "store/layout.py": {"prepare"},
     "registry/users.py": {"stamp_of"},
-    "app.py": {"_instance_name", "_is_ready"},
+    "app/parts.py": {"_instance_name"},
+    "app/services.py": {"_is_ready"},
 }
 
 
@@ -81,7 +83,7 @@ async def start(
         bounds = {key: changes.pop(key) for key in ("max_size", "min_free") if key in changes}
         server = {key: changes.pop(key) for key in ("trusted_proxies", "public_url") if key in changes}
         auth = changes.pop("auth", AuthSettings())
-        local = LocalSettings(**{key: changes.pop(key) for key in ("sparse", "max_manifest_size") if key in changes})
+        local = LocalSettings(**{key: changes.pop(key) for key in _LOCAL if key in changes})
         upstreams = {
             "docker.io": _configure("docker.io", upstream.url, changes),
             "ghcr.io": _configure("ghcr.io", other_upstream.url, {}),

@@ -8,14 +8,14 @@ import contextlib
 import io
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from proxycache.app import Parts, build_collector, build_services, open_parts
+from proxycache.app import Jobs, Parts, build_collector, build_jobs, build_services, open_parts
 from proxycache.clock import Clock
 from proxycache.config.model import Address, Settings
 from proxycache.events import Event, FillEnded
@@ -25,6 +25,8 @@ from proxycache.registry.settings import AuthSettings
 from proxycache.server.listeners import open_listeners, start_sites
 from proxycache.web.bad_requests import server_logger
 from proxycache.web.edge import Edge
+
+Happened = TypeVar("Happened")
 
 ELSEWHERE = {"X-Forwarded-For": "192.0.2.7"}  # makes a request one of somebody who is not on this machine
 
@@ -155,6 +157,21 @@ class Cache(Client):
         """Tell whether the blob was published."""
         algorithm, _, encoded = digest.partition(":")
         return self.parts.layout.blobs.joinpath(algorithm, encoded[:2], encoded).exists()
+
+    @property
+    def jobs(self) -> Jobs:
+        """What runs behind requests, as its settings want it."""
+        return build_jobs(self._settings, self.parts, self.edge.services)
+
+    async def wait_for(self, kind: type[Happened], count: int = 1) -> list[Happened]:
+        """Wait until so many events of this kind have happened here, and return them."""
+        while True:
+            events: list[object] = [*self.events]
+            found = [event for event in events if isinstance(event, kind)]
+            if len(found) >= count:
+                return found
+            self._happened.clear()
+            await self._happened.wait()
 
     async def collect(self) -> None:
         """Remove what was pushed and nothing needs, as a worker does every hour."""

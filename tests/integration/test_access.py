@@ -14,10 +14,12 @@ from proxycache.oci.digest import digest_of
 from proxycache.policy.permissions import AccessRule, Action
 from proxycache.registry.settings import AuthSettings
 from proxycache.upstream.settings import Secret
+from proxycache.web import request_body
 from tests.builders import image
 from tests.fakes.auth import TokenAuth
 from tests.integration.harness import ELSEWHERE, Answer, Cache
 from tests.integration.test_disk_trouble import break_database
+from tests.integration.uploading import raw_request
 
 PASSWORDS = {"ann": "ann's own", "bob": "b:o:b", "cat": "Katze ÄÖÜ"}
 PUBLIC, INNER, PRIVATE = "library/public", "library/inner", "library/private"
@@ -331,6 +333,18 @@ async def post_form(cache: Cache, body: bytes) -> Answer:
         return Answer(status=response.status, headers=response.headers, body=await response.read(), is_complete=True)
 
 
+async def test_a_form_that_never_comes_is_not_waited_for(cache, monkeypatch):
+    monkeypatch.setattr(request_body, "STALL_SECONDS", 0.2)
+
+    head = ("Expect: 100-continue", "Content-Length: 100")
+    async with raw_request(cache, "POST", "/-/token", *head) as (reader, writer):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"grant_type=password")
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+
+    assert answer.startswith("HTTP/1.1 408 ")
+
+
 async def test_a_login_is_right_or_wrong(cache):
     right = await ask_token(cache, user="ann", account="ann", client_id="docker", offline_token="true")
     wrong = [await ask_token(cache, user=user, password="no") for user in ("ann", "nobody")]
@@ -539,8 +553,12 @@ async def test_no_secret_gets_into_a_log(cache, caplog):
     await cache.get("/v2/", {"Authorization": mine["Authorization"] + "x"})
     await post_form(cache, b"grant_type=password&username=ann&password=hunter2")
 
+    await ask_token(cache, "repository:local/app:pull", user="my-password", password="hunter2")
+
     told = written(caplog)
-    assert told.count("sign-in failed") == 3
+    assert told.count("sign-in failed") == 4
+    assert "no such user" in told
+    assert "token refused" in told
     for secret in (*PASSWORDS.values(), "hunter2", "my-password", mine["Authorization"].split(".")[2], "$2b$"):
         assert secret not in told
 

@@ -1,5 +1,6 @@
 """Hit: what is on disk is served from there, and nobody upstream hears of it."""
 
+import fcntl
 import hashlib
 import sqlite3
 
@@ -159,3 +160,14 @@ async def test_clients_that_read_at_different_speeds_do_not_disturb_each_other(c
         body = await slow.read()
 
     assert fast.body == body == held.body
+
+
+async def test_a_blob_that_somebody_is_removing_passes_through(cache, upstream):
+    held = await fill(cache, upstream, blob(LARGE))
+    [path] = [path for path in cache.parts.layout.blobs.rglob("*") if path.is_file()]
+
+    with path.open("rb") as being_removed:
+        fcntl.flock(being_removed, fcntl.LOCK_EX)
+        got = await cache.get_blob(NAME, held.digest)
+
+    assert (got.status, got.body) == (200, held.body)

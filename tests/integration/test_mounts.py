@@ -41,7 +41,8 @@ async def test_a_blob_of_another_repository_is_mounted(workers, source):
 
 
 @pytest.mark.parametrize("source", [f"&from=docker.io/{HUB}", f"&from={HUB}", ""])
-async def test_what_is_cached_is_mounted_by_its_upstream_s_name(cache, upstream, source):
+async def test_what_is_cached_is_mounted_by_its_upstream_s_name(start, upstream, source):
+    cache = await start(borrow="off")
     await hold(cache, upstream)
     upstream.requests.clear()
 
@@ -137,6 +138,49 @@ async def test_naming_what_one_may_not_read_gives_nobody_its_content(guarded, ho
 
     assert missing_of(refused) == {LAYER.digest}
     assert (await guarded.get_blob(APP, LAYER.digest, MALLORY)).status == 404
+
+
+@pytest.fixture
+async def ruled(start, upstream, tmp_path) -> Cache:
+    """A cache that holds LAYER as what everybody can read upstream, and only ann may pull here."""
+    users = tmp_path / "users"
+    hashes = {name: bcrypt.hashpw(name.encode(), bcrypt.gensalt(4)).decode() for name in ("ann", "mallory")}
+    users.write_text("".join(f"{name}:{hashed}\n" for name, hashed in hashes.items()))
+    rules = (*RULES, AccessRule(who="anonymous", repositories=("docker.io/library/open",)))
+    cache = await start(auth=AuthSettings(users_file=str(users), access=rules))
+    upstream.add_blob(PRIVATE, LAYER)
+    upstream.repository("library/open")
+    await hold_private(cache)
+    await push_blob(cache, EMPTY, headers=MALLORY)
+    return cache
+
+
+@pytest.mark.parametrize("headers", [MALLORY, {}], ids=["mallory", "anonymous"])
+async def test_what_the_rules_forbid_is_not_had_by_its_digest_elsewhere(ruled, headers):
+    path = f"/v2/{APP}/blobs/uploads/?mount={LAYER.digest}"
+    mounted = await ruled.send("POST", path, b"", headers)
+    pushed = await put_manifest(ruled, manifest_of(LAYER), "1", headers=headers)
+    pulled = [
+        await ruled.ask(method, f"/v2/library/open/{kind}/{LAYER.digest}", headers)
+        for method in ("HEAD", "GET")
+        for kind in ("blobs", "manifests")
+    ]
+
+    assert (mounted.status, pushed.status) == ((202, 404) if headers else (401, 401))
+    assert [each.status for each in pulled] == [404] * 4
+
+
+async def test_what_another_repository_has_too_is_asked_for_once(ruled, upstream):
+    upstream.add_blob("library/open", LAYER)
+    upstream.requests.clear()
+
+    got = [await ruled.get_blob("library/open", LAYER.digest, MALLORY) for _ in range(3)]
+    path = f"/v2/{APP}/blobs/uploads/?mount={LAYER.digest}"
+    mounted = await ruled.send("POST", path, b"", MALLORY)
+
+    assert [each.body for each in got] == [LAYER.body] * 3
+    assert (upstream.count("HEAD", "/blobs/"), upstream.count("GET", "/blobs/")) == (1, 0)
+    assert mounted.status == 201
 
 
 @pytest.mark.parametrize("hold_it", [hold_private, hold_local])

@@ -229,6 +229,22 @@ async def test_a_private_blob_that_a_public_repository_has_too_is_public(cache, 
     assert (upstream.count("HEAD", "/blobs/"), upstream.count("GET", "/blobs/")) == (1, 0)
 
 
+async def test_an_upstream_that_is_private_is_so_without_credentials_too(start, upstream):
+    upstream.auth = None
+    cache = await start(visibility="private")
+    assert [(await cache.get(path)).status for path in every_path(PUBLIC, OPEN)] == [200] * 4
+    await cache.wait_for_fills(2)
+
+    got = [await cache.get(path, ELSEWHERE) for path in every_path(PUBLIC, OPEN)]
+    other = await cache.get_blob("ghcr.io/org/app", OPEN.layers[0].digest, ELSEWHERE)
+    listed = [(await cache.get("/v2/_catalog", headers)).json()["repositories"] for headers in (None, ELSEWHERE)]
+    borrowed = await cache.send("POST", f"/v2/local/app/blobs/uploads/?mount={OPEN.layers[0].digest}", b"", ELSEWHERE)
+
+    assert [each.status for each in (*got, other)] == [404] * 5
+    assert listed == [[f"docker.io/{PUBLIC}"], []]
+    assert borrowed.status == 403
+
+
 async def test_visibility_is_asked_once_a_day(cache, upstream, clock):
     await cache.get_manifest(PUBLIC, "1", ELSEWHERE)
     anonymous = [seen for seen in upstream.auth.requests if "Authorization" not in seen.headers]

@@ -1,14 +1,29 @@
 """Manifests of any type come in whole or not at all, and every worker has them at once."""
 
+import json
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from proxycache.oci.digest import parse_digest
 from proxycache.store.garbage import GRACE_SECONDS
-from tests.builders import OCI_INDEX, OCI_LAYER, Content, blob, content, image, index, json_content, referrer
+from tests.builders import (
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Content,
+    blob,
+    content,
+    image,
+    index,
+    json_content,
+    referrer,
+)
 from tests.integration.harness import Cache
 from tests.integration.pushing import (
     APP,
@@ -263,7 +278,7 @@ async def hold_layers(cache: Cache, upstream, pushed, name: str = "library/base"
 
 
 async def test_what_was_only_cached_is_owned_from_then_on(start, upstream):
-    cache = await start(max_size=24 * MIB, min_free=0)
+    cache = await start(max_size=24 * MIB, min_free=0, borrow="off")
     pushed = image(layers=1, layer_size=MIB)
     await hold_layers(cache, upstream, pushed)
 
@@ -341,3 +356,44 @@ async def test_a_file_that_is_lost_is_missing_and_can_be_pushed_again(cache):
     assert (await cache.head(f"/v2/{APP}/blobs/{pushed.layers[0].digest}")).status == 404
     await push_image(cache, pushed, "1")
     assert (await cache.get_manifest(APP, "1")).body == pushed.body
+
+
+@pytest.mark.parametrize(
+    ("media_type", "fields"),
+    [
+        (OCI_INDEX, {"manifests": [], "layers": []}),
+        (OCI_INDEX, {"config": json_content({}, OCI_CONFIG).descriptor()}),
+        (OCI_MANIFEST, {"config": json_content({}, OCI_CONFIG).descriptor(), "manifests": []}),
+    ],
+)
+async def test_a_manifest_that_is_not_shaped_like_its_type_is_refused(cache, media_type, fields):
+    await push_blob(cache, json_content({}, OCI_CONFIG))
+
+    answer = await put_manifest(cache, json_content({"schemaVersion": 2} | fields, media_type))
+
+    assert (answer.status, answer.code) == (400, "MANIFEST_INVALID")
+
+
+async def test_a_manifest_with_more_references_than_any_image_has_is_refused(cache):
+    entry = blob(10, media_type=OCI_MANIFEST).descriptor()
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] * 5000}
+
+    answer = await put_manifest(cache, json_content(document, OCI_INDEX))
+
+    assert (answer.status, answer.code) == (400, "MANIFEST_INVALID")
+    assert "4096" in answer.message
+
+
+async def test_what_an_upstream_calls_its_manifest_counts_under_its_name(cache, upstream):
+    """Whoever pushed the same bytes here before, as something else."""
+    base = image()
+    upstream.add_image("library/app", base, tag="1")
+    for each in base.blobs():
+        await push_blob(cache, each)
+    untyped = json_content(json.loads(base.manifest.body) | {"mediaType": None}, OCI_MANIFEST)
+    upstream.add_manifest("library/app", untyped, tag="2")
+    assert (await put_manifest(cache, replace(untyped, media_type=DOCKER_MANIFEST))).status == 201
+
+    got = await cache.get_manifest("app", "2")
+
+    assert (got.body, got.headers["Content-Type"]) == (untyped.body, OCI_MANIFEST)

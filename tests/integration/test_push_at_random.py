@@ -79,7 +79,7 @@ class World:
         """Send what is lacking, as clients do: what is found is not sent."""
         for each in wanted.blobs():
             try:
-                await self._services().local.find_size(repository, parse_digest(each.digest))
+                await self._services().local.find_size(repository, parse_digest(each.digest), None)
             except BlobUnknown:
                 await self._upload(repository, each)
         await self._push_manifests(repository, wanted)
@@ -158,7 +158,7 @@ class World:
                 except ManifestUnknown:
                     continue
                 for each in image.blobs():
-                    assert await services.local.find_size(repository, parse_digest(each.digest)) == each.size
+                    assert await services.local.find_size(repository, parse_digest(each.digest), None) == each.size
                 for manifest in image.manifests():
                     wanted = parse_digest(manifest.digest)
                     pulled = await services.local.pull_manifest(repository, wanted, with_body=True)

@@ -103,6 +103,19 @@ async def test_what_came_before_a_client_left_stays(workers, header):
     await assert_pushed(workers[0], WANTED)
 
 
+@pytest.mark.parametrize("header", ["Content-Length: 20", "Transfer-Encoding: chunked"])
+async def test_what_came_of_a_small_body_stays(workers, monkeypatch, header):
+    monkeypatch.setattr(request_body, "STALL_SECONDS", 0.2)
+    location = await begin(workers[0])
+    async with raw_request(workers[0], "PATCH", location, header) as (reader, writer):
+        writer.write(b"14\r\n0123456789" if "chunked" in header else b"0123456789")
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert await offset(workers[1], location) == 10
+    assert (await finish(workers[1], location, content(b"0123456789x").digest, b"x", 10)).status == 201
+
+
 async def test_nothing_stays_of_a_whole_push_that_was_cut(cache):
     async with raw_request(cache, "POST", f"{UPLOADS}?digest={WANTED.digest}", f"Content-Length: {SIZE}") as (_, out):
         out.write(WANTED.body[:1_000_000])
@@ -183,14 +196,14 @@ async def test_a_broken_encoding_ends_the_request_and_nothing_else(cache, monkey
     location = await begin(cache)
 
     async with raw_request(cache, "PATCH", location, "Transfer-Encoding: chunked") as (reader, writer):
-        writer.write(b"a\r\n0123456789\r\n")
-        await until_written(cache, location, 10)
+        writer.write(b"30d40\r\n" + WANTED.body[:200_000] + b"\r\n")
+        await until_written(cache, location, 200_000)
         writer.write(b"zz\r\n")
         answer = (await reader.readuntil(b"\r\n\r\n")).decode()
 
     assert answer.split()[1] in {"400", "408"}
-    assert await offset(cache, location) == 10
-    assert (await patch(cache, location, b"x", 10)).status == 202
+    assert await offset(cache, location) == 200_000
+    assert (await patch(cache, location, b"x", 200_000)).status == 202
 
 
 async def test_what_is_sent_is_never_decoded(cache):

@@ -41,12 +41,14 @@ def test_a_user_is_added_to_a_file_that_was_not_there(tmp_path):
 
 
 def test_everything_else_in_the_file_stays(file):
+    file.chmod(0o640)
+
     assert run("add", "bob", "--file", str(file), "--password-stdin", stdin="secret").exit_code == 0
 
     lines = file.read_text().splitlines()
     assert lines[:4] == ["# people", f"ann:{CHEAP}", "", "# machines"]
     assert (lines[4].partition(":")[0], len(lines)) == ("bob", 5)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 def test_a_password_is_changed_in_its_place(file):

@@ -115,6 +115,20 @@ def test_two_defaults_are_refused(refusal):
     assert refusal(text) == 'proxycache.toml:4: upstreams."quay.io".default: ghcr.io is the default already'
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[upstreams.local]\nurl = "https://r.example"', "proxycache.toml:2: upstreams.local: named like 'local'"),
+        (
+            '[local]\nnamespaces = ["a", "team/x"]\n[upstreams.team]\nurl = "https://r.example"',
+            "proxycache.toml:4: upstreams.team: named like 'team/x'",
+        ),
+    ],
+)
+def test_an_upstream_that_hides_what_lives_here_is_refused(refusal, text, said):
+    assert refusal(text) == f"{said} of local.namespaces; rename one of them"
+
+
 def test_secrets_are_not_repeated_in_errors(refusal):
     by_url = refusal('[upstreams."docker.io"]\nurl = "https://bob:hunter2@host"')
     by_password = refusal(environment={"PROXYCACHE_UPSTREAMS__DOCKER_IO__PASSWORD": "hunter2"})

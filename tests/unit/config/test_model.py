@@ -20,7 +20,9 @@ def test_a_public_url_is_an_http_url(url):
         ServerSettings(public_url=url)
 
 
-@pytest.mark.parametrize("namespace", ["", "Local", "my.org", "a//b", "localhost:5000", "/a"])
+@pytest.mark.parametrize(
+    "namespace", ["", "Local", "my.org", "a//b", "localhost:5000", "/a", "localhost", "localhost/a"]
+)
 def test_a_local_namespace_begins_a_name_and_looks_like_no_host(namespace):
     with pytest.raises(ValueError, match="namespaces"):
         LocalSettings(namespaces=(namespace,))

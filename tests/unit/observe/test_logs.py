@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from proxycache.events import BytesFetched, FillEnded, TokenRequested, UpstreamAnswered
+from proxycache.events import (
+    BytesFetched,
+    FillEnded,
+    ImagePushed,
+    RecompressedLayer,
+    TokenRequested,
+    UpstreamAnswered,
+)
 from proxycache.observe.logs import configure_logging, format_time, log_event, quote_fact
 from proxycache.observe.settings import LogSettings
 
@@ -105,6 +112,29 @@ def test_a_fill_is_one_line(configure, stream):
 
     assert "INFO fill ended upstream=docker.io repository=library/alpine digest=sha256:ab" in stream.getvalue()
     assert stream.getvalue().count("\n") == 1
+
+
+def test_a_push_says_what_was_sent_in_vain_and_why(configure, stream):
+    configure()
+    layer = RecompressedLayer(digest="sha256:new", size=9, known_as="sha256:old", origin="docker.io/library/base")
+
+    log_event(
+        ImagePushed(
+            repository="local/app",
+            reference="1",
+            digest="sha256:m",
+            sent_bytes=12,
+            borrowed_bytes=0,
+            owned_bytes=12,
+            could_have_borrowed=(layer,),
+        )
+    )
+
+    pushed, why = stream.getvalue().splitlines()
+    assert "INFO image pushed repository=local/app reference=1" in pushed
+    assert "sent_bytes=12 borrowed_bytes=0 owned_bytes=12 could_have_borrowed_bytes=9" in pushed
+    assert "INFO layer could have been borrowed repository=local/app digest=sha256:new bytes=9" in why
+    assert "it has the content of sha256:old of docker.io/library/base, but other bytes" in why
 
 
 def test_what_passed_through_the_disk_is_told_by_who_knows_why(configure, stream):

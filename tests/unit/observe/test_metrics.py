@@ -5,6 +5,8 @@ from proxycache.events import (
     Event,
     FillEnded,
     FollowerJoined,
+    ImagePushed,
+    OriginsAudited,
     RateLimitSeen,
     TokenRequested,
     UpstreamAnswered,
@@ -71,6 +73,11 @@ async def test_an_answer_is_a_hit_a_miss_or_neither(cache, counted):
             TokenRequested(upstream="u", outcome="granted"),
             'proxycache_token_requests_total{outcome="granted",upstream="u"} 1.0',
         ),
+        (
+            ImagePushed(repository="r", reference="1", digest="d", sent_bytes=5, borrowed_bytes=70, owned_bytes=6),
+            "proxycache_image_borrowed_bytes_total 70.0",
+        ),
+        (OriginsAudited(images_at_risk=3), "proxycache_images_at_risk 3.0"),
         (RateLimitSeen(upstream="u", remaining=9), 'proxycache_ratelimit_remaining_pulls{upstream="u"} 9.0'),
     ],
 )

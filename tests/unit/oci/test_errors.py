@@ -25,6 +25,7 @@ CASES = [
     (errors.TooManyRequests("slow down", 3.0), "slow down"),
     (errors.UpstreamFailed("docker.io is down", status=502), "docker.io is down"),
     (errors.LoopDetected(), "loop"),
+    (errors.OriginsSilent(["docker.io/library/base"]), "cannot ask docker.io/library/base"),
     (errors.Draining(), "shutting down"),
 ]
 

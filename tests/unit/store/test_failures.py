@@ -1,11 +1,16 @@
 """Failures are counted for a minute, over all who have the file open, in a file that does not grow."""
 
+import gc
 import multiprocessing
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
+from proxycache.store import failures as store_failures
 from proxycache.store.errors import StoreUnusable
 from proxycache.store.failures import FILE_BYTES, MOST_FAILURES, ROWS, SLOTS, WINDOW_SECONDS, Failures
 from tests.fakes.clock import FakeClock
@@ -81,7 +86,48 @@ def test_all_who_have_it_open_count_together_and_later_ones_too(open_failures):
     assert open_failures().blocked_seconds("ann") == WINDOW_SECONDS
 
 
+def test_who_may_not_try_is_not_counted_and_told_for_how_long(open_failures, clock):
+    failures = open_failures()
+    told = [failures.add("ann") for _ in range(MOST_FAILURES)]
+    clock.advance(20)
+
+    assert (told, failures.add("ann")) == ([0.0] * MOST_FAILURES, WINDOW_SECONDS - 20)
+    failures.take_back("ann")
+    assert failures.blocked_seconds("ann") == 0.0
+
+
+def test_what_is_taken_back_was_not_counted(open_failures, clock):
+    failures = open_failures()
+    failures.add("ann")
+    for _ in range(2):  # one more than there are
+        failures.take_back("ann")
+    clock.advance(20)
+    fail(failures, "ann")
+
+    assert failures.blocked_seconds("ann") == WINDOW_SECONDS
+
+
+def test_none_is_lost_when_threads_fail_at_once(open_failures, monkeypatch):
+    monkeypatch.setattr("proxycache.store.failures.MOST_FAILURES", 4000)
+    failures, start = open_failures(), threading.Barrier(4)
+
+    def fail_in_a_thread(_number: int) -> None:
+        start.wait()
+        fail(failures, "ann", times=1000)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(fail_in_a_thread, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert failures.blocked_seconds("ann") == WINDOW_SECONDS
+
+
 def fail_in_a_process(path: Path, start: Barrier) -> None:
+    store_failures.MOST_FAILURES = 6000
     failures = Failures(path, KEY, FakeClock())
     start.wait()
     fail(failures, "ann", times=3000)
@@ -101,6 +147,8 @@ def test_none_is_lost_when_processes_fail_at_once(open_failures, tmp_path, monke
 
     assert [process.exitcode for process in processes] == [0, 0]
     assert failures.blocked_seconds("ann") == WINDOW_SECONDS
+    del start, processes, process
+    gc.collect()  # what they hold ends here, not in the middle of another test
 
 
 def test_any_number_of_names_takes_no_more_room_and_pushes_nobody_out_who_is_blocked(open_failures, tmp_path):

@@ -8,7 +8,7 @@ from proxycache.oci.digest import Digest, digest_of
 from proxycache.store.database import Database
 from proxycache.store.links import BlobRow
 from proxycache.store.local_content import Removal
-from proxycache.store.local_push import ManifestPush, Needed
+from proxycache.store.local_push import ManifestPush, Means, Needed
 from proxycache.store.manifests import ManifestRow
 from proxycache.store.tables import Tables
 from proxycache.store.usage import FIRST
@@ -104,7 +104,9 @@ async def test_a_blob_is_no_manifest_though_it_has_the_digest(tables: Tables) ->
 
 async def test_a_sparse_push_takes_what_is_there(tables: Tables) -> None:
     await cache(tables, LAYER)
-    push = replace(push_of(CHILD, blob(CONFIG), blob(LAYER)), granted=frozenset({LAYER, CONFIG}), is_sparse=True)
+    push = replace(
+        push_of(CHILD, blob(CONFIG), blob(LAYER)), means=Means(granted=frozenset({LAYER, CONFIG})), is_sparse=True
+    )
 
     assert await tables.local_content.record_manifest(push) == []
 
@@ -117,7 +119,7 @@ async def test_what_is_cached_and_granted_becomes_owned_with_the_push(tables: Ta
     push = push_of(CHILD, blob(LAYER))
 
     assert await tables.local_content.record_manifest(push) == [LAYER]
-    assert await tables.local_content.record_manifest(replace(push, granted=frozenset({LAYER}))) == []
+    assert await tables.local_content.record_manifest(replace(push, means=Means(granted=frozenset({LAYER})))) == []
 
     assert await evictable(tables) == []
     assert await tables.usage.cached_bytes() == 0
@@ -127,7 +129,7 @@ async def test_what_is_about_to_be_evicted_is_not_taken_in(tables: Tables) -> No
     await cache(tables, LAYER)
     await tables.usage.mark_leaving(FIRST, need=1, most=1)
 
-    push = replace(push_of(CHILD, blob(LAYER)), granted=frozenset({LAYER}))
+    push = replace(push_of(CHILD, blob(LAYER)), means=Means(granted=frozenset({LAYER})))
 
     assert await tables.local_content.record_manifest(push) == [LAYER]
     assert not await tables.local_content.mount(APP, LAYER, now=100.0)
@@ -138,8 +140,12 @@ async def test_a_child_from_elsewhere_comes_with_all_that_it_needs(tables: Table
     await tables.local_content.record_manifest(push_of(CHILD, blob(CONFIG), repository=OTHER))
 
     push = push_of(INDEX, child(CHILD))
-    assert await tables.local_content.record_manifest(replace(push, granted=frozenset({CHILD}))) == [CONFIG]
-    assert await tables.local_content.record_manifest(replace(push, granted=frozenset({CHILD, CONFIG}))) == []
+    assert await tables.local_content.record_manifest(replace(push, means=Means(granted=frozenset({CHILD})))) == [
+        CONFIG
+    ]
+    assert (
+        await tables.local_content.record_manifest(replace(push, means=Means(granted=frozenset({CHILD, CONFIG})))) == []
+    )
 
     assert await tables.local_content.find_manifest(APP, CHILD) is not None
     assert await tables.local_content.has_link(APP, CONFIG)
@@ -228,7 +234,7 @@ async def test_a_promise_for_what_is_gone_is_none(tables: Tables) -> None:
 async def test_bytes_that_are_granted_are_no_manifest_unless_they_are_known_as_one(tables: Tables) -> None:
     await tables.local_content.link_blob(OTHER, CHILD, 5, now=100.0)
 
-    push = replace(push_of(INDEX, child(CHILD)), granted=frozenset({CHILD}))
+    push = replace(push_of(INDEX, child(CHILD)), means=Means(granted=frozenset({CHILD})))
 
     assert await tables.local_content.record_manifest(push) == [CHILD]
     assert await tables.local_content.find_manifest(APP, INDEX) is None
@@ -240,7 +246,7 @@ async def test_what_tells_no_type_is_taken_in_as_what_it_is(tables: Tables) -> N
     push = push_of(INDEX, blob(CHILD), blob(CONFIG))
     either = [Needed(digest, is_manifest=None) for digest in (CHILD, CONFIG)]
 
-    push = replace(push, needed=either, granted=frozenset({CHILD, CONFIG}))
+    push = replace(push, needed=either, means=Means(granted=frozenset({CHILD, CONFIG})))
 
     assert await tables.local_content.record_manifest(push) == []
     assert await tables.local_content.find_manifest(APP, CHILD) is not None

@@ -277,6 +277,17 @@ async def test_what_was_pushed_here_stays(tables: Tables, database: Database) ->
     assert await purge(tables, Wanted(names=[ALPINE])) == {manifest}
 
 
+async def test_what_was_pushed_here_needs_nothing_that_it_borrows(tables: Tables, database: Database) -> None:
+    manifest = await add_image(tables, ALPINE, "1", BASE)
+    app = await add_image(tables, "local/app", "1", BASE)
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE blobs SET is_owned = 1 WHERE digest = ?", (str(app),))
+        await connection.execute("DELETE FROM links WHERE digest = ?", (str(app),))
+        await connection.execute("INSERT INTO local_manifests VALUES ('local/app', ?, 'm', 1.0)", (str(app),))
+
+    assert await purge(tables, Wanted(names=[ALPINE])) == {manifest, BASE}
+
+
 async def test_a_purge_tells_what_it_forgets(tables: Tables) -> None:
     await add_image(tables, ALPINE, "1", OWN)
     await add_image(tables, BUSYBOX, "1", OWN)

@@ -51,6 +51,7 @@ ERRORS: list[ProxycacheError] = [
     oci_errors.TooManyRequests("why", 5.0),
     oci_errors.UpstreamFailed("why", status=502),
     oci_errors.LoopDetected(),
+    oci_errors.OriginsSilent(["docker.io/library/base"]),
     oci_errors.Draining(),
     upstream_errors.UpstreamUnreachable("docker.io", "why"),
     upstream_errors.UpstreamRateLimited("docker.io", None),

@@ -68,6 +68,7 @@ def test_the_standard_header_counts_as_well(forwarded, address):
         ([("Forwarded", "for=127.0.0.1"), ("X-Forwarded-For", "127.0.0.1")], True),
         ([("Forwarded", "for=127.0.0.1"), ("X-Forwarded-For", "192.0.2.7")], False),
         ([("Forwarded", "for=192.0.2.7"), ("X-Forwarded-For", "127.0.0.1")], False),
+        ([("X-Forwarded-For", "127.0.0.1"), ("Origin", "https://page.example")], False),
         ([("X-Real-IP", "127.0.0.1")], False),
         ([], False),
     ],

@@ -126,12 +126,48 @@ def test_who_speaks_as_proxies_do_is_not_from_this_machine(version, is_loopback)
     assert caller_of(request).is_loopback is is_loopback
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "x-forwarded-host", "X-Real-IP", "Via"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "x-forwarded-host",
+        "X-Forwarded-Client-Cert",
+        "X-Real-IP",
+        "X-Client-IP",
+        "X-Original-Forwarded-For",
+        "X-Cluster-Client-IP",
+        "CF-Connecting-IP",
+        "True-Client-IP",
+        "X-Envoy-External-Address",
+        "Fastly-Client-IP",
+        "Via",
+    ],
+)
 def test_whoever_forwards_is_not_from_this_machine(header):
     headers = {"Host": "127.0.0.1:5000", header: "x"}
     request = make_mocked_request("GET", "/v2/", headers=headers, transport=Peer("127.0.0.1"))
 
     assert not caller_of(request).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_loopback"),
+    [
+        ({"Origin": "https://page.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"X-Request-Id": "1", "Viable": "1", "User-Agent": "docker/29"}, True),
+    ],
+)
+def test_a_web_page_is_not_this_machine(headers, is_loopback):
+    given = {"Host": "127.0.0.1:5000", **headers}
+    request = make_mocked_request("POST", "/v2/", headers=given, transport=Peer("127.0.0.1"))
+
+    assert caller_of(request).is_loopback is is_loopback
 
 
 @pytest.mark.parametrize(
