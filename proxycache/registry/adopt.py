@@ -24,11 +24,12 @@ class Adopter:
 
     async def adopt(self, blob: BorrowedBlob) -> str:
         """Let the repository own the blob, durably; return why that cannot be, or nothing. Raises StoreError."""
-        if not self._blobs.has(blob.digest):
-            sources = await self._borrower.list_sources(blob.digest, blob.origin)
-            why = await self._fetcher.fetch(sources, blob.digest)
-            if why:
-                return why
+        if await self._own(blob.repository, blob.digest):
+            return ""
+        sources = await self._borrower.list_sources(blob.digest, blob.origin)
+        why = await self._fetcher.fetch(sources, blob.digest)
+        if why:
+            return why
         return "" if await self._own(blob.repository, blob.digest) else "it was evicted before it could be owned"
 
     async def adopt_held(self, digest: Digest, origin: str) -> bool:

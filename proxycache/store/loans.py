@@ -59,6 +59,16 @@ _LIST_MANIFESTS_OF_TAG = """
 """
 _LIST_BORROWERS = "SELECT repository FROM borrowed_links WHERE digest = ? AND origin = ? ORDER BY repository"
 _IS_BORROWED = "SELECT 1 FROM borrowed_links WHERE repository = ? AND digest = ?"
+# That a blob is held gives nobody who names its digest a right to it; that it came from the origin, or is public, does.
+_IS_LENT = """
+    SELECT 1 FROM borrowed_links JOIN blobs ON blobs.digest = borrowed_links.digest
+    WHERE borrowed_links.repository = ? AND borrowed_links.digest = ? AND (
+        blobs.is_public = 1 OR EXISTS (
+            SELECT 1 FROM links
+            WHERE links.repository = borrowed_links.origin AND links.digest = borrowed_links.digest
+        )
+    )
+"""
 _IS_OWNED = "SELECT 1 FROM local_links WHERE repository = ? AND digest = ?"
 _MOVE = """
     UPDATE borrowed_links SET origin = ?, audited_at = ?, silent_since = NULL WHERE digest = ? AND origin = ?
@@ -135,11 +145,12 @@ class Loans:
         return [(parse_digest(digest), media_type) for digest, media_type in rows]
 
     async def adopt(self, repository: str, digest: Digest, *, now: float) -> bool:
-        """Let a repository own what it borrows; False if the blob is not held, or about to go."""
+        """Let a repository own what it borrows; False if the blob is not held, about to go, or here for others only."""
+        key = repository, str(digest)
         async with self._database.transaction(is_durable=True) as connection:
-            if not await connection.execute_fetchall(_IS_BORROWED, (repository, str(digest))):
+            if not await connection.execute_fetchall(_IS_BORROWED, key):
                 return True  # it was deleted, or pushed, meanwhile
-            if not await is_held(connection, digest):
+            if not await is_held(connection, digest) or not await connection.execute_fetchall(_IS_LENT, key):
                 return False
             await take_in(connection, repository, Needed(digest, is_manifest=False), now)
             return True

@@ -90,3 +90,7 @@ def lose(upstream: FakeRegistry, *layers: Content, name: str = NAME) -> None:
 def asked(upstream: FakeRegistry) -> list[tuple[str, str]]:
     """Return what an upstream was asked: method and last part of the path."""
     return [(seen.method, seen.path.rpartition("/")[2]) for seen in upstream.requests]
+
+
+async def mount(cache: Cache, query: str, headers: dict[str, str] | None = None) -> Answer:
+    return await cache.send("POST", f"/v2/{APP}/blobs/uploads/?mount={FIRST_LAYER.digest}{query}", headers=headers)

@@ -19,7 +19,9 @@ from proxycache.registry.settings import AuthSettings
 from proxycache.upstream.settings import Secret
 from tests.builders import OCI_CONFIG, OCI_LAYER, Content, blob, image, json_content
 from tests.fakes.auth import TokenAuth
+from tests.fakes.clock import FakeClock
 from tests.fakes.upstream_registry import FakeRegistry
+from tests.integration.borrowing import DAY, evict_all
 from tests.integration.conftest import StartCache
 from tests.integration.harness import Answer, Cache
 from tests.integration.pushing import manifest_of, missing_of, push_blob, put_manifest
@@ -154,7 +156,7 @@ async def test_no_sequence_tells_of_what_only_somebody_else_may_read(
 
 @pytest.mark.parametrize("secret", SECRETS[:2])
 async def test_a_manifest_that_lies_gives_nobody_what_is_here_for_others(
-    start: StartCache, upstream: FakeRegistry, auth: AuthSettings, secret: Content
+    start: StartCache, upstream: FakeRegistry, auth: AuthSettings, clock: FakeClock, secret: Content
 ) -> None:
     """A public repository names what it does not have: that is not known to be wrong before somebody wants it."""
     upstream.auth = TokenAuth(username="hub", password="secret", private={PRIVATE})
@@ -167,10 +169,41 @@ async def test_a_manifest_that_lies_gives_nobody_what_is_here_for_others(
 
     offered = await cache.head(blob_path, WHO["mallory"])
     first = await put_manifest(cache, pushed, "1", MALLORY_S, WHO["mallory"])
+    clock.advance(2 * DAY)
+    at_risk = await cache.jobs.auditor.audit()
     got = await cache.get(blob_path, WHO["mallory"])
     again = await cache.head(blob_path, WHO["mallory"])
     second = await put_manifest(cache, pushed, "1", MALLORY_S, WHO["mallory"])
 
-    assert (offered.status, first.status) == (200, 201)
+    assert (offered.status, first.status, [each.name for each in at_risk]) == (200, 201, [f"{MALLORY_S}:1"])
     assert (got.status, again.status) == (404, 404)
     assert missing_of(second) == {secret.digest}
+
+
+async def test_who_may_read_what_borrows_gets_what_is_borrowed(
+    start: StartCache, upstream: FakeRegistry, auth: AuthSettings
+) -> None:
+    """Also where the rules give them nothing of the origin; and who may push there may push it again."""
+    rules = (
+        AccessRule(who="ann", repositories=(ANN_S, f"docker.io/{PUBLIC}"), actions=BOTH),
+        AccessRule(who="mallory", repositories=(ANN_S,), actions=BOTH),
+        AccessRule(who="anonymous", repositories=(ANN_S,)),
+    )
+    upstream.add_image(PUBLIC, OPEN, tag="1")
+    cache = await start(auth=AuthSettings(users_file=auth.users_file, access=rules))
+    assert (await cache.get_manifest(PUBLIC, "1", WHO["ann"])).status == 200
+    pushed, layer = manifest_of(*OPEN.layers, config=CONFIG), OPEN.layers[0]
+    path = f"/v2/{ANN_S}/blobs/{layer.digest}"
+    await push_blob(cache, CONFIG, ANN_S, WHO["ann"])
+    assert (await cache.head(path, WHO["mallory"])).status == 404
+    assert missing_of(await put_manifest(cache, pushed, "1", ANN_S, WHO["mallory"])) == {layer.digest}
+    assert (await put_manifest(cache, pushed, "1", ANN_S, WHO["ann"])).status == 201
+
+    for headers in WHO.values():
+        await evict_all(cache)
+        assert (await cache.head(path, headers)).status == 200
+        for _ in range(2):  # filled, then held
+            assert (await cache.get(path, headers)).body == layer.body
+            await cache.wait_for_fills()
+    assert (await put_manifest(cache, pushed, "2", ANN_S, WHO["mallory"])).status == 201
+    assert (await cache.get(f"/v2/{PUBLIC}/manifests/1", WHO["mallory"])).status == 403

@@ -4,6 +4,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from proxycache.config.errors import ConfigError
 from proxycache.config.load import SERVICE_DIRECTORY, find_config_file, load_settings
 from proxycache.config.model import BUILT_IN_URLS, parse_address
 
@@ -178,3 +179,13 @@ def test_a_reload_changes_upstreams_and_names_what_waits_for_a_restart(load):
     assert after.settings.upstreams["docker.io"].freshness.fresh_for == 3600.0
     assert after.settings.upstreams["docker.io"].rules.deny == ("library/evil*",)
     assert before.waiting_for_restart(fresh) == ["server.workers"]
+
+
+def test_who_is_to_lend_has_to_be_an_upstream(load):
+    assert load("[local]\nborrow_from = ['ghcr.io']").settings.local.lenders == {"ghcr.io"}
+    assert load("[local]\nborrow_from = ['ghcr.io']\nborrow = 'off'").settings.local.lenders == frozenset()
+
+    with pytest.raises(
+        ConfigError, match=r":2: local.borrow_from: 'nowhere.example' is no upstream; it may name docker"
+    ):
+        load("[local]\nborrow_from = ['nowhere.example']")
