@@ -6,22 +6,20 @@ place; else what is still held is adopted; what is left is an image at risk. Sil
 is forgotten for it.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
 from proxycache.clock import Clock
 from proxycache.events import Events, OriginsAudited
+from proxycache.maintenance.schedule import run_hourly_in_turn
 from proxycache.registry.adopt import Adopter
 from proxycache.registry.borrow import Borrower, Verdict
 from proxycache.store.audits import REPORT_AFTER_SECONDS, DueLoan, ImageAtRisk
-from proxycache.store.errors import StoreError
 from proxycache.store.leases import Leases
 from proxycache.store.tables import Tables
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS = 3_600.0
 MOST_QUESTIONS = 500
 _TELL_AGAIN_SECONDS = 86_400.0
 
@@ -100,12 +98,8 @@ class _Told:
 async def audit_origins(current: Callable[[], OriginAuditor], leases: Leases, clock: Clock) -> None:
     """Audit now and hourly, for ever, as the `current` configuration wants it; of several workers one does."""
     told = _Told()
-    while True:
-        async with leases.claim("audit origins") as claim:
-            if claim.inherited is None:
-                try:
-                    told.tell(await current().audit(), clock.now())
-                    claim.settle(b"done")
-                except (OSError, StoreError) as error:
-                    logger.warning("cannot audit origins", extra={"why": str(error)})
-        await asyncio.sleep(EVERY_SECONDS)
+
+    async def audit() -> None:
+        told.tell(await current().audit(), clock.now())
+
+    await run_hourly_in_turn("audit origins", audit, leases)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
+from proxycache.maintenance.schedule import run_hourly_in_turn
 from proxycache.store.blobs import BlobStore
-from proxycache.store.errors import StoreError
 from proxycache.store.garbage import Foreseen, Garbage, Moment
 from proxycache.store.leases import Leases
 from proxycache.store.removal import remove_files
@@ -15,7 +15,6 @@ from proxycache.store.usage import Usage
 
 logger = logging.getLogger(__name__)
 
-EVERY_SECONDS = 3_600.0
 LEASE = "collect"
 
 
@@ -59,17 +58,11 @@ class Collector:
 
 
 async def collect_garbage(collector: Collector, leases: Leases) -> None:
-    """Collect once an hour, for ever; of several workers that wake together one does."""
-    while True:
-        await asyncio.sleep(EVERY_SECONDS)
-        async with leases.claim(LEASE) as claim:
-            if claim.inherited is not None:
-                continue
-            try:
-                collected = await collector.collect()
-            except (OSError, StoreError) as error:
-                logger.warning("cannot collect", extra={"why": str(error)})
-                continue
-            claim.settle(b"done")
+    """Collect now and hourly, for ever; of several workers that wake together one does."""
+
+    async def collect() -> None:
+        collected = await collector.collect()
         if collected.blobs or collected.links:
             logger.info("collected", extra={"blobs": collected.blobs, "bytes": collected.size})
+
+    await run_hourly_in_turn(LEASE, collect, leases)

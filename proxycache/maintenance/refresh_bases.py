@@ -3,21 +3,18 @@
 A base that cannot be learnt is a line in the log, and is asked for again the next time.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from proxycache.maintenance.schedule import run_hourly_in_turn
 from proxycache.oci.errors import RegistryError
 from proxycache.policy.routing import Route
 from proxycache.registry.learn_base import BaseLearner, parse_base
 from proxycache.store.bases import Bases
-from proxycache.store.errors import StoreError
 from proxycache.store.leases import Leases
 from proxycache.upstream.errors import UpstreamError
 
 logger = logging.getLogger(__name__)
-
-EVERY_SECONDS = 3_600.0
 
 
 class BaseRefresher:
@@ -47,12 +44,4 @@ class BaseRefresher:
 
 async def refresh_bases(current: Callable[[], BaseRefresher], leases: Leases) -> None:
     """Refresh now and hourly, for ever; of several workers that wake together one does."""
-    while True:
-        async with leases.claim("refresh bases") as claim:
-            if claim.inherited is None:
-                try:
-                    await current().refresh()
-                    claim.settle(b"done")
-                except (OSError, StoreError) as error:
-                    logger.warning("cannot refresh bases", extra={"why": str(error)})
-        await asyncio.sleep(EVERY_SECONDS)
+    await run_hourly_in_turn("refresh bases", lambda: current().refresh(), leases)
