@@ -50,6 +50,17 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    async def see_through(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work` and raise its failure. It goes on if the caller is cancelled; then its failure is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._ended)
+            raise
+
     def detach(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Start `work`, whose end nobody waits for."""
         _ = self.spawn(name, work)

@@ -3,6 +3,8 @@
 import re
 from urllib.parse import parse_qsl, urlencode
 
+MOST_LISTED = 10_000  # entries of a page that we send, whatever is asked for
+
 _LINK = re.compile(r'<(?P<target>[^<>]*+)>(?P<parameters>(?:"(?:[^"\\]|\\.)*+"?|[^"<])*+)')
 _RELATIONS = re.compile(r';\s*+rel\s*+=\s*+(?:"([^"]*+)"|([^\s;,"]++))', re.IGNORECASE)
 

@@ -3,9 +3,13 @@
 An upstream without the referrers API is asked for the tag that stands for it (distribution-spec, "Referrers Tag
 Schema"). Its list is kept like a tag: fresh for a while, then stale, which still counts when nobody answers. That
 nothing refers to a digest is kept in memory only: anybody can ask about digests that nobody has ever heard of.
+
+Pages are in the order of digests. Clients read one as they read a manifest, and may refuse it beyond 4 MiB
+(distribution-spec, "Pushing Manifests"): none is larger, unless a single descriptor is.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,6 +39,15 @@ RawDescriptor = dict[str, Any]
 _NOTHING = b"[]"
 _MOST_EMPTY_LISTS = 4096
 _MOST_LISTED = 1000
+_MOST_BYTES = 4 * 1024 * 1024 - 1024  # without what stands around the descriptors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which part of a list is asked for: what comes behind the digest `last`, `n` at most if it says so."""
+
+    n: int | None = None
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,34 +73,37 @@ class ReferrerLister:
         self._flights: SingleFlight[tuple[str, Digest], list[RawDescriptor]] = SingleFlight()
         self._empty: OrderedDict[str, Document] = OrderedDict()
 
-    async def list_referrers(self, source: UpstreamRepository, subject: Digest, artifact_type: str) -> ReferrerList:
+    async def list_referrers(
+        self, source: UpstreamRepository, subject: Digest, artifact_type: str, window: Window
+    ) -> ReferrerList:
         """Return what refers to `subject`, of `artifact_type` only if that is not empty; raises UpstreamError."""
         key = f"referrers {source.name} {subject}"
         known = await self._recorder.known(self._tables.documents.find(key)) or self._empty.get(key)
         listed, reason = await self._from_upstream(source, subject, key, known)
         held = await self._recorder.known(self._tables.manifests.list_referrers(source.name, subject)) or []
-        return ReferrerList(
-            descriptors=[
-                descriptor
-                for descriptor in _merge(listed, held)
-                if not artifact_type or descriptor.get("artifactType") == artifact_type
-            ],
-            stale_because=reason,
-        )
+        merged = _merge(listed, held)
+        page = _Page(window)
+        for digest in sorted(digest for digest in merged if digest > window.last):
+            descriptor = merged[digest]
+            if artifact_type and descriptor.get("artifactType") != artifact_type:
+                continue
+            if not page.take(digest, descriptor):
+                break
+        return page.as_list(stale_because=reason)
 
     async def list_local(
-        self, repository: LocalRepository, subject: Digest, artifact_type: str, *, n: int | None, last: str | None
+        self, repository: LocalRepository, subject: Digest, artifact_type: str, window: Window
     ) -> ReferrerList:
-        """Return a page of a local repository's referrers, in the order of their digests; raises StoreError.
-
-        A page is never longer than _MOST_LISTED: clients read a list as one manifest, and refuse it beyond 4 MiB.
-        """
-        count = min(n or _MOST_LISTED, _MOST_LISTED)
-        rows = await self._tables.local_content.list_referrers(
-            repository.name, subject, artifact_type, n=count + 1, last=last or ""
+        """Return a page of a local repository's referrers; raises StoreError."""
+        page = _Page(window)
+        found = self._tables.local_content.iterate_referrers(
+            repository.name, subject, artifact_type, n=_MOST_LISTED + 1, last=window.last
         )
-        next_last = str(rows[count - 1].digest) if len(rows) > count else None
-        return ReferrerList(descriptors=[_descriptor(row) for row in rows[:count]], next_last=next_last)
+        async with contextlib.aclosing(found) as rows:
+            async for row in rows:
+                if not page.take(str(row.digest), _descriptor(row)):
+                    break
+        return page.as_list()
 
     async def _from_upstream(
         self, source: UpstreamRepository, subject: Digest, key: str, known: Document | None
@@ -142,11 +158,39 @@ def _fresh_seconds(source: UpstreamRepository, known: Document) -> float:
     return source.freshness.negative_for if known.body == _NOTHING else source.freshness.fresh_for
 
 
-def _merge(listed: Iterable[RawDescriptor], held: Iterable[ManifestRow]) -> list[RawDescriptor]:
+class _Page:
+    """A page that is being filled."""
+
+    def __init__(self, window: Window) -> None:
+        self._descriptors: list[RawDescriptor] = []
+        self._most_listed = min(window.n or _MOST_LISTED, _MOST_LISTED)
+        self._free_bytes = _MOST_BYTES
+        self._last = ""
+        self._is_cut = False
+
+    def take(self, digest: str, descriptor: RawDescriptor) -> bool:
+        """Add a descriptor, or return False: then it is the first one of the next page."""
+        size = len(msgspec.json.encode(descriptor)) + 1
+        is_full = len(self._descriptors) == self._most_listed or size > self._free_bytes
+        if is_full and self._descriptors:
+            self._is_cut = True
+            return False
+        self._descriptors.append(descriptor)
+        self._free_bytes -= size
+        self._last = digest
+        return True
+
+    def as_list(self, stale_because: str = "") -> ReferrerList:
+        next_last = self._last if self._is_cut else None
+        return ReferrerList(descriptors=self._descriptors, stale_because=stale_because, next_last=next_last)
+
+
+def _merge(listed: Iterable[RawDescriptor], held: Iterable[ManifestRow]) -> dict[str, RawDescriptor]:
+    """Return what is known of each digest."""
     merged = {str(descriptor.get("digest")): descriptor for descriptor in listed}
     for row in held:
         merged.setdefault(str(row.digest), _descriptor(row))
-    return list(merged.values())
+    return merged
 
 
 def _descriptor(row: ManifestRow) -> RawDescriptor:

@@ -1,8 +1,13 @@
-"""List a repository's tags: a local one's, or as its upstream has them; those held, where that cannot be asked."""
+"""List a repository's tags: a local one's, or as its upstream has them; those held, where that cannot be asked.
+
+A page has MOST_LISTED tags at most, also where none is asked for. An upstream is asked as we are: what is more than
+some of them allow, they refuse.
+"""
 
 from dataclasses import dataclass
 
 from proxycache.oci.errors import NameUnknown
+from proxycache.oci.links import MOST_LISTED
 from proxycache.registry.access import LocalRepository
 from proxycache.registry.record import Recorder
 from proxycache.registry.upstream_repository import UpstreamRepository
@@ -36,7 +41,11 @@ class TagLister:
             if not held.tags and last is None:
                 raise
             return TagList(tags=held.tags, next_last=held.next_last, next_n=held.next_n, stale_because=str(error))
-        return TagList(tags=page.tags, next_last=page.next_last, next_n=page.next_n)
+        if len(page.tags) <= MOST_LISTED:
+            return TagList(tags=page.tags, next_last=page.next_last, next_n=page.next_n)
+        # One that sends all there is pages by nothing but order.
+        tags = sorted(page.tags) if page.next_last is None else page.tags
+        return TagList(tags=tags[:MOST_LISTED], next_last=tags[MOST_LISTED - 1], next_n=MOST_LISTED)
 
     async def list_local(self, repository: LocalRepository, *, n: int | None, last: str | None) -> TagList:
         """Return a page of a local repository's tags; raises NameUnknown where nothing was pushed, or StoreError."""
@@ -51,7 +60,8 @@ class TagLister:
     async def _page(self, name: str, n: int | None, last: str | None) -> TagList:
         if n == 0:
             return TagList(tags=[])
-        tags = await self._tables.tags.list_tags(name, n=None if n is None else n + 1, last=last)
-        if n is None or len(tags) <= n:
+        count = MOST_LISTED if n is None else n
+        tags = await self._tables.tags.list_tags(name, n=count + 1, last=last)
+        if len(tags) <= count:
             return TagList(tags=tags)
-        return TagList(tags=tags[:n], next_last=tags[n - 1], next_n=n)
+        return TagList(tags=tags[:count], next_last=tags[count - 1], next_n=count)

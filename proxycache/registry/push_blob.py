@@ -4,7 +4,6 @@ What comes is hashed and written while it comes. What came stays, whatever ends 
 and does not agree. The end of a push belongs to the registry: a client that leaves does not stop it.
 """
 
-import asyncio
 import contextlib
 import errno
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from proxycache.clock import Clock
 from proxycache.events import BlobPushed, Events
 from proxycache.oci.digest import Digest
-from proxycache.oci.errors import DigestInvalid, SizeInvalid, StorageFull
+from proxycache.oci.errors import BlobUploadInvalid, DigestInvalid, SizeInvalid, StorageFull
 from proxycache.oci.upload_session import judge_body
 from proxycache.registry.access import LocalRepository
 from proxycache.registry.make_room import RoomMaker
@@ -89,12 +88,13 @@ class BlobPusher:
     async def finish(self, repository: LocalRepository, session: str, digest: Digest, body: Body | None) -> None:
         """Append what comes, verify all, and let the repository serve it: durable on return.
 
-        Raises DigestInvalid where the bytes are others; then nothing of the session is kept.
+        Raises DigestInvalid where the bytes are others; then nothing of the session is kept. Once they are verified, a
+        StoreError loses nothing: the same request ends well when it is repeated, and what it sends is not needed.
         """
         with self._disk_failures_told():
             async with contextlib.AsyncExitStack() as holding:
                 upload = await holding.enter_async_context(self._services.uploads.hold(session, repository.name))
-                if body is not None:
+                if body is not None and not upload.record.is_verified:
                     await self._receive(upload, body, digest.algorithm)
                 await self._keep(upload, digest, holding)
 
@@ -111,6 +111,8 @@ class BlobPusher:
 
     async def _receive(self, upload: HeldUpload, body: Body, algorithm: str) -> None:
         """Write what comes. What came counts, also if the request is cut or the disk refuses the rest."""
+        if upload.record.is_verified:
+            raise BlobUploadInvalid("all of it is here, and only a PUT with its digest can end it")
         expected = judge_body(upload.offset, body.content_range, body.size)
         pieces = _bounded(body.pieces, expected)
         room = _Room(self._services.room, expected)
@@ -147,16 +149,20 @@ class BlobPusher:
             await run_to_end(upload.discard)
             raise DigestInvalid(str(digest), "the content that was sent does not have the digest")
         publishing = self._publish(upload, digest, holding.pop_all())
-        await asyncio.shield(self._services.tasks.spawn(f"publish {digest}", publishing))
+        await self._services.tasks.see_through(f"publish {digest}", publishing)
 
     async def _publish(self, upload: HeldUpload, digest: Digest, holding: contextlib.AsyncExitStack) -> None:
-        """Files before rows (invariant 2): what is killed in between leaves a file that nobody may have."""
+        """Files before rows (invariant 2): what is killed in between leaves a file that nobody may have.
+
+        The session goes last. If there can be no row now, its record is what another request ends the push with.
+        """
         services, record, size = self._services, upload.record, upload.offset
         async with holding:
             with services.tasks.finishing():
                 async with services.recorder.publishing(digest):
                     with await run_to_end(_publish_kept, upload, digest, services.blobs):
                         await services.local.link_blob(record.repository, digest, size, now=services.clock.now())
+                await run_to_end(upload.discard)
         seconds = services.clock.now() - record.started_at
         services.events.emit(BlobPushed(repository=record.repository, digest=str(digest), size=size, seconds=seconds))
 

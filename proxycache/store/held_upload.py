@@ -2,6 +2,15 @@
 
 All methods block, unless they say that they do not. One that raises OSError leaves the session usable, as it was last
 recorded.
+
+A session ends in steps, at each of which its process may be killed or the disk refuse:
+
+    1  verified    the record says so: from here on only `publish` and `discard` touch the session, and no lock counts
+    2  published   the data file has become the blob, by rename: there never is a second name that leads to its bytes
+    3  discarded   by whoever published, once the blob's row is durable
+
+Until step 3, whoever knows the digest can come to the end again without a byte, at any worker. What nobody comes back
+to is a record, with a data file or without, that expires as a session does.
 """
 
 import contextlib
@@ -15,11 +24,11 @@ from typing import TypeAlias
 from proxycache.oci.digest import Digest, Hash
 from proxycache.oci.errors import BlobUploadUnknown
 from proxycache.store.blobs import BlobStore
-from proxycache.store.errors import StoreError, StoreUnusable
+from proxycache.store.errors import StoreUnusable
 from proxycache.store.hashed_file import HashedFile
 from proxycache.store.layout import Layout
 from proxycache.store.leases import is_same_file, try_lock
-from proxycache.store.upload_record import UploadRecord, boot_id, read_record, write_record
+from proxycache.store.upload_record import UploadRecord, boot_id, mark_verified, read_record, write_record
 
 KnownHash: TypeAlias = tuple[Hash, int]
 
@@ -43,19 +52,21 @@ class HeldUpload:
         self._file: HashedFile | None = None
 
     def try_open(self, repository: str) -> bool:
-        """Take the session unless somebody has it; raises BlobUploadUnknown if it has ended, or is another one's."""
-        try:
+        """Take the session unless somebody has it; raises BlobUploadUnknown if it has ended, or is another one's.
+
+        One that is verified is everybody's.
+        """
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it is a blob, or was about to become one
             self._descriptor = os.open(self._data_path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise BlobUploadUnknown(self.session) from None
-        is_taken = try_lock(self._descriptor)
+        is_there = self._descriptor >= 0
+        is_taken = is_there and try_lock(self._descriptor)
         record = read_record(self._record_path)
-        if record is None or record.repository != repository:
+        if record is None or record.repository != repository or not (is_there or record.is_verified):
             raise BlobUploadUnknown(self.session)
         self.record = record
-        if not is_taken:
+        if record.is_verified or not is_taken:
             self.close()
-        return is_taken
+        return record.is_verified or is_taken
 
     @property
     def offset(self) -> int:
@@ -108,6 +119,8 @@ class HeldUpload:
     def matches_known(self, digest: Digest) -> bool | None:
         """Tell whether the bytes are what `digest` says; None: nobody has hashed them so. (This does not block.)"""
         is_of_kind = self.record.algorithm == digest.algorithm
+        if self.record.is_verified:
+            return is_of_kind and self.record.hashed == digest.encoded
         if self._file is not None and is_of_kind:
             return digest.matches(self._file.hash)
         if self._file is None and is_of_kind and self._is_believed():
@@ -117,26 +130,49 @@ class HeldUpload:
     def matches(self, digest: Digest) -> bool:
         """Tell whether the bytes are what `digest` says; they are read only where nobody has hashed them so."""
         known = self.matches_known(digest)
-        if known is not None:
-            return known
+        return self._reads_as(digest) if known is None else known
+
+    def _reads_as(self, digest: Digest) -> bool:
         read = HashedFile(self._descriptor, digest.new_hash())
         read.take_over(self.offset)
         return digest.matches(read.hash)
 
     def publish(self, digest: Digest, blobs: BlobStore) -> None:
-        """Make the verified bytes the blob `digest`, durable on return; the session is gone then. Raises StoreError."""
+        """Make the verified bytes the blob `digest`, durable on return; one at a time publishes a digest.
+
+        The session stays, so that it can be published again, until it is discarded. Raises StoreError, or
+        BlobUploadUnknown where it was published before and the blob has gone since.
+        """
+        if not self.record.is_verified:
+            self._end(digest)
+        elif not blobs.has(digest) and not self._still_has(digest):
+            self.discard()
+            raise BlobUploadUnknown(self.session)
+        blobs.publish(digest, self._data_path)
+        self._forget()
+
+    def _end(self, digest: Digest) -> None:
+        """Record that the bytes are verified, without which somebody else could go on with what becomes the blob."""
         if not is_same_file(self._descriptor, self._data_path):
             raise StoreUnusable(self._data_path, "somebody took it away")
         os.ftruncate(self._descriptor, self.offset)
-        self._record_path.unlink(missing_ok=True)  # without which nobody else goes on with what becomes the blob
+        record = replace(
+            self.record, algorithm=digest.algorithm, offset=self.offset, hashed=digest.encoded, boot_id=boot_id()
+        )
+        if record != self.record:
+            write_record(self._record_path, record)
+        mark_verified(self._record_path)
+        self.record = replace(record, is_verified=True)
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # it would stay on the blob
+
+    def _still_has(self, digest: Digest) -> bool:
+        """Tell whether the verified bytes are here, of whoever was killed before they became the blob."""
         try:
-            blobs.publish(digest, self._data_path)
-        except StoreError:
-            with contextlib.suppress(OSError):
-                write_record(self._record_path, self.record)
-            raise
-        self._forget()
+            self._descriptor = os.open(self._data_path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        is_whole = os.fstat(self._descriptor).st_size == self.record.offset
+        return is_whole and (self._is_believed() or self._reads_as(digest))
 
     def discard(self) -> None:
         """Remove the session, bytes and all."""

@@ -4,12 +4,12 @@ An owned blob has a file, which nobody removes before its row is `is_leaving` (s
 commit is durable: what was acknowledged is still there after a power cut.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from proxycache.oci.digest import Digest
-from proxycache.store.database import UNLIMITED, Database
+from proxycache.store.database import Database
 from proxycache.store.joint_writes import JointWrites
 from proxycache.store.local_push import (
     Inventory,
@@ -74,6 +74,8 @@ _LIST_REFERRERS = """
     WHERE manifests.subject = ? AND manifests.digest > ? AND (? = '' OR artifact_type = ?)
     ORDER BY manifests.digest LIMIT ?
 """
+
+_FEW_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +182,18 @@ class LocalContent:
         rows = await self._database.fetch(_FIND_MANIFEST, (repository, str(digest)))
         return LocalManifest(digest=digest, media_type=rows[0][0], size=rows[0][1]) if rows else None
 
-    async def list_referrers(
-        self, repository: str, subject: Digest, artifact_type: str, *, n: int | None, last: str
-    ) -> list[ManifestRow]:
-        """Return those whose subject is `subject`, in the order of their digests, `n` of them at most behind `last`."""
-        values = (repository, str(subject), last, artifact_type, artifact_type, UNLIMITED if n is None else n)
-        return [manifest_row(row) for row in await self._database.fetch(_LIST_REFERRERS, values)]
+    async def iterate_referrers(
+        self, repository: str, subject: Digest, artifact_type: str, *, n: int, last: str
+    ) -> AsyncGenerator[ManifestRow, None]:
+        """Yield those whose subject is `subject`, in the order of their digests, `n` of them at most behind `last`.
+
+        They are read a few at a time: each has all annotations of its manifest.
+        """
+        values = (repository, str(subject), last, artifact_type, artifact_type, n)
+        async with self._database.reading() as connection, connection.execute(_LIST_REFERRERS, values) as cursor:
+            while rows := await cursor.fetchmany(_FEW_ROWS):
+                for row in rows:
+                    yield manifest_row(tuple(row))
 
     async def remove_tag(self, repository: str, tag: str) -> Removal:
         """Forget a tag; its manifest stays."""

@@ -2,8 +2,8 @@
 
 A session is two files: its bytes, and a record that says how many of them count, and their hash. Who holds the lock of
 the data file has the session; the lock ends with its holder. The record is written every 8 MiB and when a request
-ends, also one that is cut; bytes beyond it are cut off by whoever goes on. One that is published has no record any
-more, so that nobody goes on with what has become a blob.
+ends, also one that is cut; bytes beyond it are cut off by whoever goes on. One that is verified is a record, at last
+without a data file, until the row of its blob is there (`store/held_upload`).
 """
 
 import asyncio
@@ -61,7 +61,8 @@ class Uploads:
     async def hold(self, session: str, repository: str) -> AsyncIterator[HeldUpload]:
         """Have the session alone while the block runs.
 
-        Raises BlobUploadUnknown, OSError, or UploadBusy if somebody else has it for too long.
+        Raises BlobUploadUnknown, OSError, or UploadBusy if somebody else has it for too long. One that is verified may
+        be in several hands: nobody writes to it.
         """
         _check_id(session)
         upload = HeldUpload(self._layout, session)
@@ -79,8 +80,10 @@ class Uploads:
         old = [path for path in self._layout.uploads.iterdir() if _last_written(path) < oldest]
         count = sum(_remove_unless_held(path, oldest) for path in old if path.suffix == ".data")
         for path in old:
-            if path.suffix != ".data" and not path.with_suffix(".data").exists():
-                path.unlink(missing_ok=True)  # what a crash left
+            if path.suffix == ".data" or path.with_suffix(".data").exists():
+                continue
+            if _last_written(path) < oldest:  # still: who verifies it writes it anew, and takes the data file away
+                path.unlink(missing_ok=True)  # what a crash left, or nobody came back to
         return count
 
     def open_repositories(self) -> set[str]:

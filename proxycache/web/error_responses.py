@@ -19,7 +19,7 @@ from proxycache.oci.errors import (
     UpstreamFailed,
 )
 from proxycache.registry.access import RequestStyle
-from proxycache.store.errors import StoreError
+from proxycache.store.errors import BlobCorrupt, StoreBusy, StoreError, StoreFull, UploadBusy
 from proxycache.upstream.errors import (
     UpstreamError,
     UpstreamNotFound,
@@ -42,9 +42,20 @@ def explain(error: ProxycacheError, exchange: Exchange) -> RegistryError:
         case UpstreamError():
             return _explain_upstream(error, exchange)
         case StoreError():
-            return UpstreamFailed(str(error), status=503)
+            return UpstreamFailed(_without_paths(error), status=503)
         case _:
             return UpstreamFailed("internal error", status=500)
+
+
+def _without_paths(error: StoreError) -> str:
+    """Return what a client may know of our disk: where what lies on it is the operator's business, and in the log."""
+    match error:
+        case StoreBusy():
+            return "the database of this cache is busy: ask again"
+        case StoreFull() | UploadBusy() | BlobCorrupt():
+            return str(error)
+        case _:
+            return "the disk of this cache cannot be used now: ask again"
 
 
 def _explain_upstream(error: UpstreamError, exchange: Exchange) -> RegistryError:

@@ -10,6 +10,7 @@ from proxycache.oci import media_types
 from proxycache.oci.digest import parse_digest
 from proxycache.oci.links import format_next_link
 from proxycache.registry.access import LocalRepository
+from proxycache.registry.list_referrers import Window
 from proxycache.web.exchange import Exchange
 from proxycache.web.pull_endpoints import Source, namespace_header, open_for_pull
 from proxycache.web.request_parts import page_size
@@ -46,11 +47,11 @@ async def get_referrers(exchange: Exchange) -> web.StreamResponse:
     source = await open_for_pull(exchange, subject)
     artifact_type = query.get("artifactType", "")
     lister = exchange.services.referrers
+    window = Window(n=page_size(exchange.request), last=query.get("last", ""))
     if isinstance(source, LocalRepository):
-        n, last = page_size(exchange.request), query.get("last")
-        referrers = await lister.list_local(source, subject, artifact_type, n=n, last=last)
+        referrers = await lister.list_local(source, subject, artifact_type, window)
     else:
-        referrers = await lister.list_referrers(source, subject, artifact_type)
+        referrers = await lister.list_referrers(source, subject, artifact_type, window)
     exchange.cache = _cache_word(source, referrers.stale_because)
     document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": referrers.descriptors}
     response = _json_response(exchange, document, content_type=media_types.OCI_INDEX)
@@ -60,11 +61,10 @@ async def get_referrers(exchange: Exchange) -> web.StreamResponse:
     if referrers.stale_because:
         response.headers["Warning"] = '299 - "stale: the upstream cannot be asked"'
     if referrers.next_last is not None:
-        more = {"artifactType": artifact_type} if artifact_type else {}
+        more = {name: query[name] for name in ("artifactType", "ns") if query.get(name)}
         path = quote(exchange.request.path, safe="/:")
-        response.headers[hdrs.LINK] = format_next_link(
-            path, page_size(exchange.request) or len(referrers.descriptors), referrers.next_last, **more
-        )
+        count = window.n or len(referrers.descriptors)
+        response.headers[hdrs.LINK] = format_next_link(path, count, referrers.next_last, **more)
     return response
 
 
@@ -75,8 +75,8 @@ async def get_catalog(exchange: Exchange) -> web.StreamResponse:
     page = await exchange.services.repositories.list_names(exchange.caller, n=n, last=last)
     exchange.cache = "hit"
     response = _json_response(exchange, {"repositories": page.names})
-    if page.next_last is not None and n:
-        response.headers[hdrs.LINK] = format_next_link("/v2/_catalog", n, page.next_last)
+    if page.next_last is not None and page.next_n is not None:
+        response.headers[hdrs.LINK] = format_next_link("/v2/_catalog", page.next_n, page.next_last)
     return response
 
 

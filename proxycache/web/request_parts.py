@@ -8,12 +8,12 @@ from aiohttp import hdrs, web
 
 from proxycache.oci.byte_range import ByteRange, parse_range
 from proxycache.oci.digest import Digest
+from proxycache.oci.links import MOST_LISTED
 from proxycache.registry.access import Caller
 from proxycache.web.forwarding import Proxies
 
 _V2_PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<rest>[^/]+|uploads/.*)")
 _NO_PROXIES = Proxies()
-_MOST_LISTED = 10_000
 
 
 class Kind(Enum):
@@ -88,4 +88,4 @@ def is_unchanged(request: web.BaseRequest, digest: Digest) -> bool:
 def page_size(request: web.BaseRequest) -> int | None:
     """Return `n`, None where it is missing or makes no sense; never more than we list at once."""
     text = request.query.get("n", "")
-    return min(int(text), _MOST_LISTED) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return min(int(text), MOST_LISTED) if text.isascii() and text.isdigit() and len(text) < 10 else None

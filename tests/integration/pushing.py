@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.builders import OCI_CONFIG, OCI_MANIFEST, Content, Image, json_content
+from tests.builders import OCI_CONFIG, Content, Image, image_of, json_content
 from tests.integration.harness import Answer, Cache
 
 APP, OTHER = "local/app", "local/other"
@@ -40,14 +40,7 @@ async def push_image(cache: Cache, image: Image, tag: str = "", repository: str 
 
 def manifest_of(*layers: Content, config: Content | None = None, **fields: Any) -> Content:
     """Return an image manifest, which needs no config of its own if it has none."""
-    config = config or json_content({}, OCI_CONFIG)
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": config.descriptor(),
-        "layers": [layer.descriptor() for layer in layers],
-    }
-    return json_content(document | fields, OCI_MANIFEST)
+    return image_of(layers, config or json_content({}, OCI_CONFIG), **fields).manifest
 
 
 def missing_of(answer: Answer) -> set[str]:

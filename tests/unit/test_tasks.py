@@ -34,6 +34,38 @@ async def test_a_failure_that_nobody_awaits_is_logged(caplog: pytest.LogCaptureF
     assert caplog.records[0].task == "work"  # type: ignore[attr-defined]
 
 
+async def test_a_failure_that_is_awaited_is_the_callers_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match="broken"):
+        await Tasks().see_through("work", fail())
+
+    await asyncio.sleep(0)
+    assert not caplog.records
+
+
+async def test_work_that_is_seen_through_outlives_its_caller_and_then_tells_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun, may_end = Signal(), Signal()
+
+    async def work() -> None:
+        begun.set()
+        await may_end.wait()
+        raise ValueError("broken")
+
+    tasks = Tasks()
+    caller = asyncio.get_running_loop().create_task(tasks.see_through("work", work()))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.wait([caller])
+    assert not caplog.records
+
+    may_end.set()
+    while not caplog.records:
+        await asyncio.sleep(0)
+
+    assert [record.message for record in caplog.records] == ["task failed"]
+
+
 async def test_closing_cancels_what_runs_and_waits_for_its_end(caplog: pytest.LogCaptureFixture) -> None:
     ended: list[str] = []
 

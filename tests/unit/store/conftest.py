@@ -10,6 +10,8 @@ import pytest
 from proxycache.store.blobs import BlobStore
 from proxycache.store.database import Database
 from proxycache.store.layout import Layout
+from proxycache.store.uploads import Uploads
+from tests.fakes.clock import FakeClock
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -26,6 +28,11 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def blobs(layout: Layout) -> BlobStore:
     return BlobStore(layout)
+
+
+@pytest.fixture
+def uploads(layout: Layout) -> Uploads:
+    return Uploads(layout, FakeClock())
 
 
 @pytest.fixture

@@ -206,14 +206,14 @@ async def test_referrers_come_in_pages_and_by_type(tables: Tables) -> None:
         row = replace(push.row, subject=INDEX, artifact_type="a/sig" if number % 2 else "a/sbom")
         await tables.local_content.record_manifest(replace(push, row=row))
 
-    async def page(artifact_type: str, n: int | None, last: str) -> list[Digest]:
-        rows = await tables.local_content.list_referrers(APP, INDEX, artifact_type, n=n, last=last)
-        return [row.digest for row in rows]
+    async def page(artifact_type: str, n: int, last: str, name: str = APP) -> list[Digest]:
+        rows = tables.local_content.iterate_referrers(name, INDEX, artifact_type, n=n, last=last)
+        return [row.digest async for row in rows]
 
     assert await page("", 2, "") == digests[:2]
-    assert await page("", None, str(digests[1])) == digests[2:]
-    assert await page("a/sig", None, "") == [digests[1], digests[3]]
-    assert await tables.local_content.list_referrers(OTHER, INDEX, "", n=None, last="") == []
+    assert await page("", 9, str(digests[1])) == digests[2:]
+    assert await page("a/sig", 9, "") == [digests[1], digests[3]]
+    assert await page("", 9, "", OTHER) == []
 
 
 async def test_the_catalog_names_what_was_pushed(tables: Tables) -> None:

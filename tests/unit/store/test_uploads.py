@@ -1,27 +1,22 @@
+"""Sessions: who has one, who waits, and when they end by themselves."""
+
 import asyncio
-import hashlib
 import os
-import random
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
-from proxycache.oci.digest import digest_of
 from proxycache.oci.errors import BlobUploadUnknown
 from proxycache.store import uploads as uploads_module
 from proxycache.store.blobs import BlobStore
-from proxycache.store.errors import StoreUnusable, UploadBusy
+from proxycache.store.errors import UploadBusy
 from proxycache.store.layout import Layout
-from proxycache.store.upload_record import UploadRecord, boot_id, read_record, write_record
+from proxycache.store.upload_record import boot_id
 from proxycache.store.uploads import Uploads
 from tests.fakes.clock import FakeClock
 from tests.unit.store.conftest import StartProcess
+from tests.unit.store.upload_sessions import CONTENT, DIGEST, MIB, NAME, append, matches, other_worker, spoil
 
-NAME = "local/app"
-MIB = 1024 * 1024
-CONTENT = random.Random(1).randbytes(3 * MIB)
-DIGEST = digest_of(CONTENT)
 UNKNOWN = "0f4be61f6c4a4d0f8a8f0e6f2b9c7d11"
 
 # Holds a session until it is killed.
@@ -44,40 +39,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def uploads(layout: Layout) -> Uploads:
-    return Uploads(layout, FakeClock())
-
-
-def other_worker(layout: Layout) -> Uploads:
-    return Uploads(layout, FakeClock())
-
-
-async def append(uploads: Uploads, session: str, *pieces: bytes) -> int:
-    async with uploads.hold(session, NAME) as upload:
-        upload.begin("sha256")
-        upload.append(pieces)
-        upload.save()
-        return upload.offset
-
-
-def record_of(layout: Layout, session: str) -> UploadRecord:
-    record = read_record(layout.upload_record(session))
-    assert record is not None
-    return record
-
-
-def spoil(layout: Layout, session: str) -> None:
-    """Change the first byte: who reads the bytes again gets another hash."""
-    with layout.upload_data(session).open("r+b") as file:
-        file.write(bytes([CONTENT[0] ^ 1]))
-
-
-async def matches(uploads: Uploads, session: str) -> bool:
-    async with uploads.hold(session, NAME) as upload:
-        return upload.matches(DIGEST)
 
 
 async def test_a_session_begins_empty(uploads: Uploads, layout: Layout) -> None:
@@ -110,27 +71,6 @@ async def test_a_session_is_unknown_to_other_repositories(uploads: Uploads) -> N
             pass
 
 
-async def test_any_worker_continues_what_another_wrote(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-
-    await append(uploads, session, CONTENT[:1000])
-    await append(other_worker(layout), session, CONTENT[1000:MIB])
-    await append(uploads, session, CONTENT[MIB:])  # whose own hash is behind
-
-    assert await matches(uploads, session)
-    assert layout.upload_data(session).read_bytes() == CONTENT
-
-
-async def test_who_wrote_last_reads_nothing_again(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT[:MIB])
-    spoil(layout, session)
-
-    await append(uploads, session, CONTENT[MIB:])
-
-    assert await matches(uploads, session)
-
-
 async def test_a_process_remembers_a_bounded_number(uploads: Uploads, layout: Layout, monkeypatch) -> None:
     monkeypatch.setattr(uploads_module, "_MOST_HASHES", 2)
     session = await uploads.start(NAME, "sha256")
@@ -142,88 +82,6 @@ async def test_a_process_remembers_a_bounded_number(uploads: Uploads, layout: La
     await append(uploads, session, CONTENT[MIB:])
 
     assert not await matches(uploads, session)
-
-
-async def test_the_end_believes_what_was_recorded_and_reads_nothing(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-    spoil(layout, session)
-
-    assert await matches(other_worker(layout), session)
-
-
-async def test_after_a_power_cut_the_bytes_are_read_again(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-    before = replace(record_of(layout, session), boot_id="another run of the kernel")
-    write_record(layout.upload_record(session), before)
-
-    assert await matches(other_worker(layout), session)
-    spoil(layout, session)
-    assert not await matches(other_worker(layout), session)
-
-
-async def test_bytes_that_are_missing_are_not_believed(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-    os.truncate(layout.upload_data(session), 5)
-
-    assert not await matches(other_worker(layout), session)
-    assert await append(other_worker(layout), session, CONTENT[5:]) == len(CONTENT)
-    assert await matches(uploads, session)
-
-
-async def test_another_algorithm_reads_the_bytes_once_more(uploads: Uploads) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-
-    async with uploads.hold(session, NAME) as upload:
-        assert upload.matches(digest_of(CONTENT, "sha512"))
-        assert not upload.matches(digest_of(b"x", "sha512"))
-
-
-async def test_an_empty_session_takes_the_algorithm_that_is_asked_for(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-
-    async with uploads.hold(session, NAME) as upload:
-        upload.begin("sha512")
-        upload.append([CONTENT])
-        upload.save()
-
-    assert record_of(layout, session).hashed == hashlib.sha512(CONTENT).hexdigest()
-    async with uploads.hold(session, NAME) as upload:
-        upload.begin("sha256")  # too late
-        upload.append([b"x"])
-        upload.save()
-    assert record_of(layout, session).algorithm == "sha512"
-
-
-async def test_what_was_not_recorded_is_cut_off(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-    async with uploads.hold(session, NAME) as upload:
-        upload.begin("sha256")
-        upload.append([CONTENT[:1000]])
-        upload.save()
-        upload.append([b"lost" * 1000])
-
-    assert (await uploads.find(session, NAME)).offset == 1000
-    await append(uploads, session, CONTENT[1000:])
-
-    assert layout.upload_data(session).read_bytes() == CONTENT
-    assert await matches(uploads, session)
-
-
-async def test_progress_is_recorded_every_8_mib(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-    seen = []
-
-    async with uploads.hold(session, NAME) as upload:
-        upload.begin("sha256")
-        for _ in range(20):
-            upload.append([bytes(MIB)])
-            seen.append(record_of(layout, session).offset // MIB)
-
-    assert seen == [0] * 7 + [8] * 8 + [16] * 5
 
 
 async def test_one_request_has_a_session_and_the_next_one_waits(uploads: Uploads, layout: Layout) -> None:
@@ -275,76 +133,6 @@ async def test_a_process_that_dies_lets_its_session_go(
         assert layout.upload_data(session).read_bytes() == b"x" * 100
 
 
-async def test_a_published_session_is_a_blob_and_nothing_else(
-    uploads: Uploads, layout: Layout, blobs: BlobStore
-) -> None:
-    session = await uploads.start(NAME, "sha256")
-    async with uploads.hold(session, NAME) as upload:
-        upload.begin("sha256")
-        upload.append([CONTENT])
-        assert upload.matches(DIGEST)
-        upload.publish(DIGEST, blobs)
-        held = blobs.open(DIGEST)  # though the session is not closed yet
-        assert held is not None
-        held.close()
-
-    assert layout.blob(DIGEST).read_bytes() == CONTENT
-    assert list(layout.uploads.iterdir()) == []
-    with pytest.raises(BlobUploadUnknown):
-        await uploads.find(session, NAME)
-
-
-async def test_only_what_counts_is_published(uploads: Uploads, layout: Layout, blobs: BlobStore) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-    with layout.upload_data(session).open("ab") as file:
-        file.write(b"of a request that was killed")
-
-    async with uploads.hold(session, NAME) as upload:
-        assert upload.matches(DIGEST)
-        upload.publish(DIGEST, blobs)
-
-    assert layout.blob(DIGEST).read_bytes() == CONTENT
-
-
-async def test_a_session_outlives_a_disk_that_refuses_to_publish(
-    uploads: Uploads, layout: Layout, blobs: BlobStore
-) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-    layout.blobs.rmdir()
-    layout.blobs.write_text("in the way")
-
-    async with uploads.hold(session, NAME) as upload:
-        with pytest.raises((StoreUnusable, OSError)):
-            upload.publish(DIGEST, blobs)
-
-    assert (await uploads.find(session, NAME)).offset == len(CONTENT)
-    assert await matches(uploads, session)
-
-
-async def test_a_file_that_somebody_took_away_is_not_published(
-    uploads: Uploads, layout: Layout, blobs: BlobStore
-) -> None:
-    session = await uploads.start(NAME, "sha256")
-    await append(uploads, session, CONTENT)
-
-    async with uploads.hold(session, NAME) as upload:
-        layout.upload_data(session).unlink()
-        layout.upload_data(session).write_bytes(b"others")
-        with pytest.raises(StoreUnusable, match="took it away"):
-            upload.publish(DIGEST, blobs)
-
-
-async def test_a_discarded_session_leaves_nothing(uploads: Uploads, layout: Layout) -> None:
-    session = await uploads.start(NAME, "sha256")
-
-    async with uploads.hold(session, NAME) as upload:
-        upload.discard()
-
-    assert list(layout.uploads.iterdir()) == []
-
-
 async def test_sessions_expire_that_nobody_wrote_to_and_nobody_holds(layout: Layout) -> None:
     clock = FakeClock()
     uploads = Uploads(layout, clock)
@@ -378,6 +166,22 @@ async def test_what_a_crash_left_expires_too(layout: Layout) -> None:
     uploads.expire(5)
 
     assert {path.stem for path in layout.uploads.iterdir()} == {session}
+
+
+async def test_a_verified_session_expires_as_any_other(layout: Layout, blobs: BlobStore) -> None:
+    clock = FakeClock()
+    uploads = Uploads(layout, clock)
+    session = await uploads.start(NAME, "sha256")
+    async with uploads.hold(session, NAME) as upload:
+        upload.append_all("sha256", [CONTENT])
+        upload.publish(DIGEST, blobs)
+
+    for age, left in ((3599, [layout.upload_record(session)]), (3601, [])):
+        moment = clock.now() - age
+        os.utime(layout.upload_record(session), (moment, moment))
+        uploads.expire(3600)
+        assert list(layout.uploads.iterdir()) == left
+    assert layout.blob(DIGEST).read_bytes() == CONTENT
 
 
 async def test_the_repositories_with_sessions_are_known(uploads: Uploads, layout: Layout) -> None:

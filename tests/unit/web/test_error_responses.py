@@ -108,6 +108,11 @@ async def test_every_error_has_an_answer_of_its_own(error):
         assert (document["errors"][0]["code"], document["errors"][0]["message"]) == (told.code, told.message)
 
 
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+async def test_no_answer_says_where_anything_lies_here(error):
+    assert str(PATH.parent) not in explain(error, exchange()).message
+
+
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
