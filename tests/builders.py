@@ -93,6 +93,18 @@ def blob(size: int, *, seed: object = "blob", media_type: str = OCI_LAYER, algor
     return content(random.Random(str(seed)).randbytes(size), media_type, algorithm=algorithm)
 
 
+def image_of(layers: Sequence[Content], config: Content, media_type: str = OCI_MANIFEST, **fields: Any) -> Image:
+    """Return the image of these; further fields go into its manifest as they are."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "config": config.descriptor(),
+        "layers": [layer.descriptor() for layer in layers],
+        **fields,
+    }
+    return Image(manifest=json_content(document, media_type), config=config, layers=tuple(layers))
+
+
 def image(
     *,
     layers: int = 2,
@@ -164,14 +176,7 @@ def _plain_image(platform: str, shape: tuple[int, int, str, object], manifest_fi
         {**_platform(platform), "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]}},
         config_type,
     )
-    document = {
-        "schemaVersion": 2,
-        "mediaType": manifest_type,
-        "config": config.descriptor(),
-        "layers": [layer.descriptor() for layer in layers],
-        **manifest_fields,
-    }
-    return Image(manifest=json_content(document, manifest_type), config=config, layers=layers)
+    return image_of(layers, config, manifest_type, **manifest_fields)
 
 
 def _platform(name: str) -> dict[str, str]:

@@ -44,41 +44,16 @@ def build_services(settings: Settings, parts: Parts) -> Services:
 
     Transfers keep the clients they have, which close when the last of them has ended.
     """
-    upstreams = {name: _build_upstream(name, settings, parts) for name in settings.upstreams}
-    for client in parts.clients:
-        parts.tasks.detach("retire upstream client", client.retire())
-    parts.clients[:] = [upstream.client for upstream in upstreams.values()]
+    upstreams = _renew_upstreams(settings, parts)
     fill_services, tables, recorder = parts.fill_services, parts.tables, parts.fill_services.recorder
-    max_size = settings.local.max_manifest_size
     permits = Permits(settings.auth, _routing_table(settings), is_loopback_only=settings.server.is_loopback_only)
     access = Access(permits, upstreams, tables, recorder, parts.clock)
     shared = _what_is_shared(settings, upstreams.values())
     presence = Presence(fill_services.blobs, tables, recorder, parts.uses, shared=shared)
-    keeper = ManifestKeeper(fill_services.blobs, recorder, fill_services.room, fill_services.unkept, max_size=max_size)
-    resolver = TagResolver(recorder, parts.leases, keeper, parts.clock)
-    manifests = ManifestPuller(presence, recorder, resolver, keeper, parts.leases)
     blobs = BlobPuller(presence, Fills(fill_services), fill_services)
+    manifests = _build_manifest_puller(settings, parts, presence)
     borrower = Borrower(access, tables.origins, manifests, parts.clock, lenders=settings.local.lenders)
     mounter = BlobMounter(fill_services.blobs, tables, access, borrower, parts.clock)
-    local_services = LocalServices(
-        blobs=fill_services.blobs,
-        tables=tables,
-        puller=blobs,
-        borrower=borrower,
-        note_use=parts.uses.note,
-        clock=parts.clock,
-        all_is_public=not settings.auth.is_configured,
-    )
-    push_services = PushServices(
-        blobs=fill_services.blobs,
-        content=tables.local_content,
-        recorder=recorder,
-        mounter=mounter,
-        borrower=borrower,
-        reporter=_build_reporter(parts, borrower),
-        clock=parts.clock,
-        is_sparse=settings.local.sparse,
-    )
     return Services(
         access=access,
         authority=Authority(settings.auth, permits, parts.sign_in_files, parts.clock),
@@ -86,13 +61,13 @@ def build_services(settings: Settings, parts: Parts) -> Services:
         blobs=blobs,
         manifests=manifests,
         borrower=borrower,
-        local=LocalPuller(local_services),
+        local=_build_local_puller(settings, parts, blobs, borrower),
         mounts=mounter,
-        uploads=BlobPusher(_upload_services(parts)),
-        manifest_pusher=ManifestPusher(push_services),
+        uploads=_build_blob_pusher(parts),
+        manifest_pusher=_build_manifest_pusher(settings, parts, mounter, borrower),
         remover=ContentRemover(tables.local_content, parts.clock),
         tags=TagLister(tables, recorder),
-        referrers=ReferrerLister(tables, recorder, parts.clock, max_size=max_size),
+        referrers=ReferrerLister(tables, recorder, parts.clock, max_size=settings.local.max_manifest_size),
         repositories=RepositoryLister(tables, access),
         metrics=parts.metrics,
         memory=AnswerMemory(),
@@ -100,14 +75,67 @@ def build_services(settings: Settings, parts: Parts) -> Services:
         revocations=_Revocations(parts.database),
         is_ready=lambda: _is_ready(parts),
         now=parts.clock.now,
-        max_manifest_size=max_size,
+        max_manifest_size=settings.local.max_manifest_size,
     )
+
+
+def _renew_upstreams(settings: Settings, parts: Parts) -> dict[str, Upstream]:
+    """Return the upstreams with new clients, and let the ones that there were until now end their transfers."""
+    upstreams = {name: _build_upstream(name, settings, parts) for name in settings.upstreams}
+    for client in parts.clients:
+        parts.tasks.detach("retire upstream client", client.retire())
+    parts.clients[:] = [upstream.client for upstream in upstreams.values()]
+    return upstreams
 
 
 def _what_is_shared(settings: Settings, upstreams: Iterable[Upstream]) -> Shared:
     if settings.auth.is_configured:
         return Shared.NOTHING
     return Shared.ALL if all(upstream.is_public for upstream in upstreams) else Shared.PUBLIC
+
+
+def _build_manifest_puller(settings: Settings, parts: Parts, presence: Presence) -> ManifestPuller:
+    fill_services, recorder = parts.fill_services, parts.fill_services.recorder
+    keeper = ManifestKeeper(
+        fill_services.blobs,
+        recorder,
+        fill_services.room,
+        fill_services.unkept,
+        max_size=settings.local.max_manifest_size,
+    )
+    resolver = TagResolver(recorder, parts.leases, keeper, parts.clock)
+    return ManifestPuller(presence, recorder, resolver, keeper, parts.leases)
+
+
+def _build_local_puller(settings: Settings, parts: Parts, blobs: BlobPuller, borrower: Borrower) -> LocalPuller:
+    return LocalPuller(
+        LocalServices(
+            blobs=parts.fill_services.blobs,
+            tables=parts.tables,
+            puller=blobs,
+            borrower=borrower,
+            note_use=parts.uses.note,
+            clock=parts.clock,
+            all_is_public=not settings.auth.is_configured,
+        )
+    )
+
+
+def _build_manifest_pusher(
+    settings: Settings, parts: Parts, mounter: BlobMounter, borrower: Borrower
+) -> ManifestPusher:
+    return ManifestPusher(
+        PushServices(
+            blobs=parts.fill_services.blobs,
+            content=parts.tables.local_content,
+            recorder=parts.fill_services.recorder,
+            mounter=mounter,
+            borrower=borrower,
+            reporter=_build_reporter(parts, borrower),
+            clock=parts.clock,
+            is_sparse=settings.local.sparse,
+        )
+    )
 
 
 def _build_reporter(parts: Parts, borrower: Borrower) -> PushReporter:
@@ -133,18 +161,20 @@ def build_collector(parts: Parts) -> Collector:
     )
 
 
-def _upload_services(parts: Parts) -> UploadServices:
+def _build_blob_pusher(parts: Parts) -> BlobPusher:
     fill_services = parts.fill_services
-    return UploadServices(
-        uploads=parts.uploads,
-        blobs=fill_services.blobs,
-        pumps=fill_services.pumps,
-        recorder=fill_services.recorder,
-        room=fill_services.room,
-        local=parts.tables.local_content,
-        events=parts.events,
-        clock=parts.clock,
-        tasks=parts.tasks,
+    return BlobPusher(
+        UploadServices(
+            uploads=parts.uploads,
+            blobs=fill_services.blobs,
+            pumps=fill_services.pumps,
+            recorder=fill_services.recorder,
+            room=fill_services.room,
+            local=parts.tables.local_content,
+            events=parts.events,
+            clock=parts.clock,
+            tasks=parts.tasks,
+        )
     )
 
 

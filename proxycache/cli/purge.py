@@ -14,8 +14,8 @@ from proxycache.config.errors import ConfigError
 from proxycache.config.units import parse_duration
 from proxycache.store.blobs import BlobStore
 from proxycache.store.layout import Layout
-from proxycache.store.purge import Purged, Wanted
-from proxycache.store.removal import let_stay, remove_files
+from proxycache.store.purge import Purged, Wanted, batches
+from proxycache.store.removal import remove_files
 from proxycache.store.tables import Tables
 from proxycache.store.usage import Candidate
 
@@ -26,6 +26,7 @@ _SHOWN_ARGUMENT = "NAME[:TAG|@DIGEST]"
 class _Outcome:
     purged: Purged
     gone: Sequence[Candidate]
+    left: Sequence[Candidate]  # that an earlier purge could not remove
     being_read: int = 0
 
 
@@ -55,7 +56,12 @@ def purge(
     async def run(tables: Tables) -> _Outcome:
         wanted = await _wanted(tables, selection, used_before)
         purged = await tables.purge.forget(wanted, is_dry=dry_run)
-        return _Outcome(purged=purged, gone=purged.leaving) if dry_run else await _remove(tables, blobs, purged)
+        if dry_run:
+            return _Outcome(purged=purged, gone=purged.leaving, left=purged.left)
+        gone = await _remove(tables, blobs, purged.leaving)
+        left = await _remove(tables, blobs, purged.left)
+        being_read = len(purged.leaving) + len(purged.left) - len(gone) - len(left)
+        return _Outcome(purged=purged, gone=gone, left=left, being_read=being_read)
 
     _tell(selection, with_tables(settings, run), is_dry=dry_run)
 
@@ -78,12 +84,17 @@ async def _wanted(tables: Tables, selection: Selection, used_before: float | Non
     )
 
 
-async def _remove(tables: Tables, blobs: BlobStore, purged: Purged) -> _Outcome:
-    """Remove the files, then the rows: a blob that somebody reads stays."""
-    removed = await remove_files(blobs, tables.usage, purged.leaving)
-    await let_stay(blobs, tables.usage, removed.stayed)
-    await tables.usage.forget(removed.gone, blobs.has)
-    return _Outcome(purged=purged, gone=removed.gone, being_read=len(removed.stayed))
+async def _remove(tables: Tables, blobs: BlobStore, leaving: Sequence[Candidate]) -> list[Candidate]:
+    """Remove the files, then the rows; return what is gone.
+
+    A blob that somebody reads stays, and keeps its mark: the next purge finds it, or the hourly collection.
+    """
+    gone: list[Candidate] = []
+    for some in batches(leaving):
+        removed = await remove_files(blobs, tables.usage, some)
+        await tables.usage.forget(removed.gone, blobs.has)
+        gone += removed.gone
+    return gone
 
 
 def _tell(selection: Selection, outcome: _Outcome, *, is_dry: bool) -> None:
@@ -92,11 +103,14 @@ def _tell(selection: Selection, outcome: _Outcome, *, is_dry: bool) -> None:
         reason = f"{purged.pinned} blobs are pinned; see `proxycache usage`, and unpin first"
         typer.echo(f"nothing was purged: {reason}", err=True)
         raise typer.Exit(1)
-    if not purged.is_known:
+    if not purged.is_known and not purged.left:
         typer.echo(f"nothing was purged: nothing of {selection} is here", err=True)
         raise typer.Exit(1)
     verb = "would purge" if is_dry else "purged"
-    typer.echo(f"{verb} {len(outcome.gone)} blobs, {sum(item.size for item in outcome.gone)} bytes")
+    if purged.is_known:
+        typer.echo(f"{verb} {_count(outcome.gone)}")
+    if outcome.left:
+        typer.echo(f"{verb} {_count(outcome.left)}, that had been read while they were purged")
     for name in purged.forgotten if is_dry else ():
         typer.echo(f"  {name}")
     if purged.pinned:
@@ -104,3 +118,7 @@ def _tell(selection: Selection, outcome: _Outcome, *, is_dry: bool) -> None:
     if outcome.being_read:
         typer.echo(f"{outcome.being_read} blobs stay: they are being read; ask again later", err=True)
         raise typer.Exit(1)
+
+
+def _count(blobs: Sequence[Candidate]) -> str:
+    return f"{len(blobs)} blobs, {sum(item.size for item in blobs)} bytes"

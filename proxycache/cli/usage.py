@@ -13,7 +13,7 @@ from proxycache.clock import SystemClock
 from proxycache.store.audits import ImageAtRisk
 from proxycache.store.loans import LocalUse
 from proxycache.store.tables import Tables
-from proxycache.store.usage import NextToGo, RepositoryUse
+from proxycache.store.usage import NextToGo, RepositoryUse, UpstreamUse
 
 _NEXT = 10
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -24,6 +24,7 @@ class _Overview:
     max_size: int
     cached_bytes: int
     owned_bytes: int
+    upstreams: list[UpstreamUse]
     repositories: list[RepositoryUse]
     local: list[LocalUse]
     at_risk: list[ImageAtRisk]
@@ -37,15 +38,18 @@ def usage(
     directory: DirectoryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes are in bytes.")] = False,
 ) -> None:
-    """Print what takes the room: by repository, with what it shares, and what goes next."""
+    """Print what takes the room: by upstream and repository, with what they share, and what goes next."""
     settings = load(config, directory)
 
     async def look(tables: Tables) -> _Overview:
+        repositories = await tables.usage.list_repositories()
+        registries = dict.fromkeys(_registry(use) for use in repositories if not use.is_local)
         return _Overview(
             max_size=settings.storage.max_size,
             cached_bytes=await tables.usage.cached_bytes(),
             owned_bytes=await tables.usage.owned_bytes(),
-            repositories=await tables.usage.list_repositories(),
+            upstreams=[await tables.usage.find_upstream(registry) for registry in registries],
+            repositories=repositories,
             local=await tables.loans.list_use(),
             at_risk=await tables.audits.list_at_risk(now=SystemClock().now()),
             pins=await tables.pins.list_pins(),
@@ -62,11 +66,15 @@ def _render(overview: _Overview) -> Iterator[str]:
     yield f"owned blobs take {_format(overview.owned_bytes)}, which do not count there"
     yield from _render_borrowers([use for use in overview.local if use.borrowed_bytes])
     yield from _render_risks(overview.at_risk)
-    for name, repositories in _by_registry(overview.repositories).items():
-        yield f"\n{name}"
-        for use in repositories:
-            shared = f", {_format(use.shared_bytes)} of them shared" if use.shared_bytes else ""
-            yield f"  {use.name}: {use.tags} tags, {use.blobs} blobs, {_format(use.size)}{shared}"
+    local = [use for use in overview.repositories if use.is_local]
+    if local:
+        yield "\npushed here"
+        yield from _render_repositories(local)
+    for upstream in overview.upstreams:
+        shared = f", {_format(upstream.shared_bytes)} of them shared with others" if upstream.shared_bytes else ""
+        yield f"\n{upstream.name}: {upstream.blobs} blobs, {_format(upstream.size)}{shared}"
+        own = [use for use in overview.repositories if not use.is_local and _registry(use) == upstream.name]
+        yield from _render_repositories(own)
     if overview.pins:
         yield "\npinned"
         for name, tag in overview.pins:
@@ -92,11 +100,14 @@ def _render_risks(images: Sequence[ImageAtRisk]) -> Iterator[str]:
         yield f"  {image.name}: {image.blobs} blobs of {', '.join(image.origins)}"
 
 
-def _by_registry(repositories: list[RepositoryUse]) -> dict[str, list[RepositoryUse]]:
-    found: dict[str, list[RepositoryUse]] = {}
-    for use in sorted(repositories, key=lambda use: not use.is_local):
-        found.setdefault("pushed here" if use.is_local else use.name.partition("/")[0], []).append(use)
-    return found
+def _render_repositories(repositories: Sequence[RepositoryUse]) -> Iterator[str]:
+    for use in repositories:
+        shared = f", {_format(use.shared_bytes)} of them shared" if use.shared_bytes else ""
+        yield f"  {use.name}: {use.tags} tags, {use.blobs} blobs, {_format(use.size)}{shared}"
+
+
+def _registry(use: RepositoryUse) -> str:
+    return use.name.partition("/")[0]
 
 
 def _format(size: int) -> str:

@@ -14,18 +14,18 @@ _WRITE_EVERY = 3
 
 
 async def evict_ahead(room: RoomMaker, uses: Uses) -> None:
-    """Look after the bounds every 10 seconds, write uses down every 30, for ever; the last uses when cancelled."""
+    """Look after the bounds now and every 10 seconds, write uses down every 30, for ever; the last when cancelled."""
     round_number = 0
     try:
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            round_number += 1
             try:
+                await room.work_ahead()  # first, since on a full disk nothing can be written before it
                 if round_number % _WRITE_EVERY == 0:
                     await uses.write()
-                await room.work_ahead()
             except (OSError, StoreError) as error:
                 logger.warning("cannot look after the bounds", extra={"why": str(error)})
+            await asyncio.sleep(EVERY_SECONDS)
+            round_number += 1
     finally:
         try:
             await uses.write()

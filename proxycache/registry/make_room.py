@@ -50,6 +50,7 @@ class RoomMaker:
     def __init__(self, services: RoomServices) -> None:
         self._services = services
         self._futile_until = 0.0
+        self._futile_need = 0
         self._turn = asyncio.Lock()  # taken before the lease, for which processes wait by looking again and again
 
     def fits(self, size: int) -> bool:
@@ -88,20 +89,37 @@ class RoomMaker:
             lacking = need - await run_to_end(services.space.available_on_disk)
             if lacking <= 0:  # made while we waited
                 return True
-            await self._evict(lacking + services.space.headroom)
+            await self._evict_for(lacking)
         return await run_to_end(services.space.available_on_disk) >= need
 
     async def close(self) -> None:
         """Give back what this process may still give away."""
-        await run_to_end(self._services.space.allowance.close)
+        await run_to_end(self._services.space.close)
 
     async def work_ahead(self) -> None:
-        """Evict until there is some room for what comes next; raises StoreError."""
+        """Evict until there is some room for what comes next, if that can be had; raises StoreError.
+
+        A broken bound is mended as far as it can be.
+        """
         async with self._turn, self._services.leases.claim(LEASE):
             space = self._services.space
-            lacking = space.headroom - await run_to_end(space.available, await self._cached_bytes())
-            if lacking > 0:
-                await self._evict(lacking)
+            await self._adopt_left_behind()
+            available = await run_to_end(space.available, await self._cached_bytes())
+            if available < space.headroom:
+                need = await self._choose_need(-available) or -available
+                if need > 0:
+                    await self._evict(need)
+            await run_to_end(space.restore_ballast)
+
+    async def _adopt_left_behind(self) -> None:
+        """See to it that the blobs of killed processes have rows, which count in place of what these promised."""
+        services = self._services
+        for digest in await run_to_end(services.space.left_behind):
+            async with services.blobs.kept(digest):
+                size = services.blobs.size(digest)
+                if size is not None:
+                    await services.usage.add_strays({digest: size}, now=services.clock.now())
+            await services.space.release(digest)
 
     async def _renew_allowance(self, digest: Digest, size: int) -> bool:
         """Get room for many small blobs, and give `digest` some; tell whether that could be."""
@@ -116,7 +134,7 @@ class RoomMaker:
         """Evict if `reserve` says that something is lacking; tell whether nothing is in the end."""
         lacking = await self._count_and(reserve, *what)
         if lacking > 0:
-            await self._evict(lacking + self._services.space.headroom)
+            await self._evict_for(lacking)
             # Counted anew: the bytes of a spool that was given up stay for as long as somebody reads them.
             lacking = await self._count_and(reserve, *what)
         return lacking <= 0
@@ -140,23 +158,63 @@ class RoomMaker:
             logger.warning("database in trouble", extra={"why": str(error)})
             return 0
 
+    async def _evict_for(self, lacking: int) -> None:
+        """Evict if that gives the `lacking` bytes, else nothing."""
+        monotonic = self._services.clock.monotonic()
+        if lacking >= self._futile_need and monotonic < self._futile_until:
+            return  # so much could not be had a moment ago: do not look for it again for each fill
+        need = await self._choose_need(lacking)
+        if need:
+            await self._evict(need)
+        else:
+            self._note_futile(lacking)
+
+    async def _choose_need(self, lacking: int) -> int:
+        """Return how much to evict where `lacking` bytes are: some room for what comes next with them if it is there.
+
+        0: not even they are, since the rest is pinned, or owned, or another program's. Nobody would gain by it then
+        that all that can go went.
+        """
+        evictable = await self._evictable_bytes()
+        with_headroom = lacking + self._services.space.headroom
+        if with_headroom <= evictable:
+            return with_headroom
+        return lacking if lacking <= evictable else 0
+
+    async def _evictable_bytes(self) -> int:
+        services = self._services
+        spooled = await run_to_end(services.spools.idle_bytes, _IDLE_SECONDS)
+        try:
+            return spooled + await services.usage.evictable_bytes()
+        except StoreError as error:
+            logger.warning("cannot evict", extra={"why": str(error)})
+            return spooled
+
+    def _note_futile(self, need: int) -> None:
+        self._futile_need, self._futile_until = need, self._services.clock.monotonic() + _FUTILE_SECONDS
+
     async def _evict(self, need: int) -> int:
         """Free `need` bytes or what there is to be freed: spools that nobody goes on with, then blobs by rank."""
         services = self._services
-        if services.clock.monotonic() < self._futile_until:
-            return 0  # everything is pinned, or being read: do not look through all of it for each fill
+        await run_to_end(services.space.ballast.drop)
         freed = await run_to_end(services.spools.abandon, need, _IDLE_SECONDS)
         after: Place | None = FIRST
+        await self._write_uses()
         try:
-            await services.uses.write()
             while freed < need and after is not None:
                 batch, after = await services.usage.mark_leaving(after, need=need - freed, most=_BATCH)
                 freed += await self._remove(batch)
         except StoreError as error:
             logger.warning("cannot evict", extra={"why": str(error)})
         if freed < need:
-            self._futile_until = services.clock.monotonic() + _FUTILE_SECONDS
+            self._note_futile(0)  # all the rest is pinned, or being read
         return freed
+
+    async def _write_uses(self) -> None:
+        try:
+            await self._services.uses.write()
+        except StoreError as error:  # what is known of them has to do then
+            logger.warning("uses not written down", extra={"why": str(error)})
 
     async def _remove(self, batch: list[Candidate]) -> int:
         """Remove the files of marked blobs, then their rows; return how many bytes that freed."""

@@ -1,9 +1,13 @@
 """Remember in memory which blobs were used, and write it down now and then: no hit waits for a row."""
 
+import itertools
+
 from proxycache.clock import Clock
 from proxycache.oci.digest import Digest
 from proxycache.policy.eviction import BlobUse, worth
 from proxycache.store.usage import Usage
+
+_MOST_AT_ONCE = 200  # rows of one transaction: others wait for it, a fill that has just ended among them
 
 
 class Uses:
@@ -19,12 +23,13 @@ class Uses:
         self._used.add(digest)
 
     async def write(self) -> None:
-        """Write down what was noted; raises StoreError, and then keeps it for the next time."""
+        """Write down what was noted, some at a time; raises StoreError, and then keeps the rest for the next time."""
         used, self._used = self._used, set()
-        if not used:
-            return
         try:
-            await self._usage.record_uses(used, _worth, now=self._clock.now())
+            while used:
+                some = set(itertools.islice(used, _MOST_AT_ONCE))
+                await self._usage.record_uses(some, _worth, now=self._clock.now())
+                used -= some
         except BaseException:
             self._used |= used
             raise

@@ -69,7 +69,7 @@ class Allowance:
             for entry in entries:
                 is_own = entry.name == self.path.name
                 if not (is_own and but_own):
-                    promised += entry.stat().st_size if is_own else _promised_by(Path(entry.path))
+                    promised += entry.stat().st_size if is_own else promised_by(Path(entry.path))
         return promised
 
     def close(self) -> None:
@@ -81,7 +81,8 @@ class Allowance:
             self._left = 0
 
 
-def _promised_by(path: Path) -> int:
+def promised_by(path: Path, *, removes_dead: bool = True) -> int:
+    """*Blocking.* Return what the file of a living process promises; the file of a dead one is removed."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -90,7 +91,7 @@ def _promised_by(path: Path) -> int:
         size = os.fstat(descriptor).st_size
         if not try_lock(descriptor):
             return size
-        if size:  # else its owner has made it this moment, and is about to lock it
+        if size and removes_dead:  # else its owner has made it this moment, and is about to lock it
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
         return 0

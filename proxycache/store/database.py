@@ -100,6 +100,20 @@ class Database:
             yield self._reader
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[aiosqlite.Connection]:
+        """Yield a connection for questions that need temporary tables, and see one state of everything else.
+
+        They wait for no other process that writes, and none for them.
+        """
+        async with self.turn_to_write():
+            with _failures_named(self._path):
+                await self._writer.execute("BEGIN DEFERRED")
+                try:
+                    yield self._writer
+                finally:
+                    await self._writer.rollback()
+
+    @asynccontextmanager
     async def transaction(self, *, is_durable: bool = False) -> AsyncIterator[aiosqlite.Connection]:
         """Hold the write lock and yield the connection that writes; read from it by `execute_fetchall` only.
 

@@ -16,6 +16,7 @@
     ├── secrets/                      mode 0700
     │   ├── token.key                 signs our tokens (store/secret_key)
     │   └── failures                  failed sign-ins of the last minute (store/failures)
+    ├── ballast                       room for the database when the disk is full (store/ballast)
     └── proxycache.db                 rows, with -wal and -shm beside it (store/database)
 
 All of it lies on one local file system: a spool becomes a blob by rename, and locks are `flock`.
@@ -27,6 +28,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from proxycache.oci.digest import Digest
+from proxycache.store.ballast import drop_ballast
 from proxycache.store.durable import write_file
 from proxycache.store.errors import FormatTooNew, StoreDamaged, StoreUnusable
 
@@ -48,6 +50,7 @@ class Layout:
         self.secrets = directory / "secrets"
         self.token_key = self.secrets / "token.key"
         self.failures = self.secrets / "failures"
+        self.ballast = directory / "ballast"
         self.database = directory / "proxycache.db"
 
     def blob(self, digest: Digest) -> Path:
@@ -87,7 +90,7 @@ class Layout:
         return self.lines / hashlib.sha256(upstream.encode()).hexdigest()[:32]
 
     def prepare(self) -> None:
-        """Create what is missing; any number of processes may do so at once.
+        """Create what is missing; any number of processes may do so at once. A full disk lets a database be opened.
 
         Raises FormatTooNew, StoreDamaged or StoreUnusable, before anything is changed in a directory that another
         version wrote.
@@ -95,6 +98,7 @@ class Layout:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._check_format()
+            drop_ballast(self.ballast)
             for directory in (self.blobs, self.spools, self.uploads, self.locks, self.lines, self.allowances):
                 directory.mkdir(exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)

@@ -3,19 +3,17 @@
 import aiosqlite
 
 from proxycache.store.database import Database
+from proxycache.store.made_of import with_made_of
 
-_PINNED = """
-    WITH RECURSIVE pinned (digest) AS (
+PINNED = with_made_of(
+    """
         SELECT tags.digest FROM pins JOIN tags ON tags.repository = pins.repository
         WHERE pins.tag = '' OR pins.tag = tags.tag
         UNION
         SELECT links.digest FROM pins JOIN links ON links.repository = pins.repository WHERE pins.tag = ''
-        UNION
-        SELECT manifest_references.digest FROM pinned
-        JOIN manifest_references ON manifest_references.manifest = pinned.digest
-    )
-    SELECT digest FROM pinned
-"""
+    """,
+    "SELECT digest FROM made_of",
+)
 _ADD_PIN = """
     INSERT INTO pins (repository, tag, pinned_at) VALUES (?, ?, ?) ON CONFLICT (repository, tag) DO NOTHING
 """
@@ -46,4 +44,4 @@ class Pins:
 
 async def find_pinned(connection: aiosqlite.Connection) -> set[str]:
     """Return the digests that are pinned, as a part of the caller's transaction: a pin that was acknowledged holds."""
-    return {digest for (digest,) in await connection.execute_fetchall(_PINNED)}
+    return {digest for (digest,) in await connection.execute_fetchall(PINNED)}

@@ -8,16 +8,14 @@ Both are a part of the transaction that records what the upstream said.
 import aiosqlite
 
 from proxycache.oci.digest import Digest
+from proxycache.store.made_of import with_made_of
 
 # From each part up to all that names it, since a tag and a base layer are near, but all tags are many. `is_through`:
 # by way of what is gone, which the tags of the repository that lost it do not keep.
-_MAKE_SCARCE = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT ?
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    ), named_by (digest, name, is_through) AS (
+_MAKE_SCARCE = with_made_of(
+    "SELECT ?",
+    """
+    , named_by (digest, name, is_through) AS (
         SELECT digest, digest, digest = ? FROM made_of
         UNION
         SELECT named_by.digest, manifest_references.manifest, named_by.is_through OR manifest_references.manifest = ?
@@ -27,17 +25,13 @@ _MAKE_SCARCE = """
         SELECT named_by.digest FROM named_by JOIN tags ON tags.digest = named_by.name
         WHERE NOT (named_by.is_through AND tags.repository = ?)
     )
-"""
+    """,
+)
 # By digest, of which there are few: the plus keeps the index of all scarce blobs out of it.
-_END_SCARCITY = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT ?
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    )
-    UPDATE blobs SET is_scarce = 0 WHERE +is_scarce = 1 AND digest IN (SELECT digest FROM made_of)
-"""
+_END_SCARCITY = with_made_of(
+    "SELECT ?",
+    "UPDATE blobs SET is_scarce = 0 WHERE +is_scarce = 1 AND digest IN (SELECT digest FROM made_of)",
+)
 
 
 async def note_tag_gone(connection: aiosqlite.Connection, digest: str) -> None:

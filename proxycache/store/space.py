@@ -2,17 +2,26 @@
 
 Room is promised to a blob by a reservation: an empty file as long as the blob will be, made while its maker holds the
 lease `LEASE`, so that no room is given twice. It ends when the blob's row is there, which then counts in its place, or
-when nothing is to come. What a spool already has on disk counts on its reservation, so a process that died leaks
-nothing but what its spool takes. Small blobs get theirs from an allowance of their process (store/allowance).
+when nothing is to come: its maker holds a lock on it, so that the promise of a dead one counts no more. What a spool
+already has on disk counts on its reservation. Small blobs get theirs from an allowance of their process
+(store/allowance).
+
+A process that dies behind the publication of a blob leaves a reservation for what may have no row: that counts until
+`left_behind` is seen to.
 """
 
 import contextlib
+import fcntl
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from proxycache.oci.digest import Digest
-from proxycache.store.allowance import Allowance
+from proxycache.oci.digest import Digest, parse_digest
+from proxycache.oci.errors import DigestInvalid
+from proxycache.store.allowance import Allowance, promised_by
+from proxycache.store.ballast import Ballast
 from proxycache.store.layout import Layout
+from proxycache.store.leases import is_same_file
 from proxycache.store.settings import StorageSettings
 from proxycache.tasks import run_to_end
 
@@ -38,6 +47,8 @@ class Space:
         self._layout = layout
         self._settings = settings
         self.allowance = Allowance(layout.allowances, settings)
+        self.ballast = Ballast(layout.ballast, settings)
+        self._reservations: dict[Digest, int] = {}  # their open and locked files
 
     def fits(self, size: int) -> bool:
         """Tell whether a blob of `size` bytes could be kept if there were nothing else."""
@@ -73,11 +84,7 @@ class Space:
         path = self._layout.reservation(digest)
         lacking = size - self._allocated(digest) - self.available(cached_bytes, besides=path.name)
         if lacking <= 0:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.ftruncate(descriptor, size)
-            finally:
-                os.close(descriptor)
+            os.ftruncate(self._hold(digest, path), size)
         return lacking
 
     def renew_allowance(self, promised: int, cached_bytes: int) -> int:
@@ -88,15 +95,51 @@ class Space:
         return lacking
 
     async def release(self, digest: Digest) -> None:
-        """End the promise to `digest`, if there is one."""
-        if self.allowance.given.pop(digest, None) is None:
-            await run_to_end(self._unlink_reservation, digest)
+        """End the promise to `digest`, if there is one; of both kinds, since it may have outgrown the one."""
+        self.allowance.given.pop(digest, None)
+        await run_to_end(self._end_reservation, digest)
 
-    def _unlink_reservation(self, digest: Digest) -> None:
+    def left_behind(self) -> list[Digest]:
+        """*Blocking.* Return published blobs whose process died before it ended its promise: is their row there?
+
+        Who has seen to the rows, under the lease, releases them.
+        """
+        paths = self._layout.spools.glob("*.reserved")
+        found = {path: self._published(path) for path in paths}
+        return [digest for path, digest in found.items() if digest and not promised_by(path, removes_dead=False)]
+
+    def close(self) -> None:
+        """*Blocking.* End as a process does that dies: what is promised counts no more."""
+        self.allowance.close()
+        while self._reservations:
+            os.close(self._reservations.popitem()[1])
+
+    def _hold(self, digest: Digest, path: Path) -> int:
+        """Return the reservation of `digest`, open and locked."""
+        while True:
+            descriptor = self._reservations.get(digest)
+            if descriptor is None:
+                descriptor = self._reservations[digest] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # who looks whether we live holds it for a moment
+            if is_same_file(descriptor, path):
+                return descriptor
+            os.close(self._reservations.pop(digest))  # it was a dead process's, and removed while we waited
+
+    def _end_reservation(self, digest: Digest) -> None:
         with contextlib.suppress(OSError):
             self._layout.reservation(digest).unlink(missing_ok=True)
+        descriptor = self._reservations.pop(digest, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def restore_ballast(self) -> None:
+        """*Blocking.* Make the ballast again if there is room for it."""
+        self.ballast.make(self._free_but_for_ballast())
 
     def _free(self) -> int:
+        return self._free_but_for_ballast() - self.ballast.missing
+
+    def _free_but_for_ballast(self) -> int:
         status = os.statvfs(self._layout.directory)
         return status.f_bavail * status.f_frsize - self._settings.min_free
 
@@ -108,26 +151,43 @@ class Space:
 
     def _spooled(self, besides: str) -> _Spooled:
         taken = 0
-        lengths: dict[str, int] = {}
+        reserved: list[Path] = []
         blocks: dict[str, int] = {}
         with os.scandir(self._layout.spools) as entries:
             for entry in entries:
                 stem, _, suffix = entry.name.partition(".")
                 if suffix == "record":
                     taken += BLOCK_BYTES
-                    continue
-                with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat()
-                    if suffix == "reserved":
-                        lengths[stem] = 0 if entry.name == besides else status.st_size
-                    else:
-                        blocks[stem] = blocks.get(stem, 0) + status.st_blocks * _STAT_BLOCK_BYTES
-        promised = sum(max(0, length - blocks.get(stem, 0)) for stem, length in lengths.items())
+                elif suffix == "reserved":
+                    reserved.append(Path(entry.path))
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        blocks[stem] = blocks.get(stem, 0) + entry.stat().st_blocks * _STAT_BLOCK_BYTES
+        promised = sum(
+            max(0, self._promised_by(path) - blocks.get(path.stem, 0)) for path in reserved if path.name != besides
+        )
         return _Spooled(taken=taken + sum(blocks.values()), promised=promised)
 
+    def _promised_by(self, path: Path) -> int:
+        """Return what a reservation promises; where its blob is published, also that of a dead process."""
+        if self._published(path) is None:
+            return promised_by(path)
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _published(self, reservation: Path) -> Digest | None:
+        """Return for which blob this is, if that is there."""
+        try:
+            digest = parse_digest(reservation.stem.replace("-", ":", 1))
+        except DigestInvalid:
+            return None  # somebody else's file
+        return digest if self._layout.blob(digest).exists() else None
+
     def _beside_content(self) -> int:
-        """Return what the database and the folders of blobs take."""
-        size = _LOG_BYTES + _FOLDERS_BYTES
+        """Return what the database, its ballast and the folders of blobs take."""
+        size = _LOG_BYTES + _FOLDERS_BYTES + self.ballast.size
         path = self._layout.database
         for beside in (path, path.with_name(f"{path.name}-shm")):
             with contextlib.suppress(FileNotFoundError):

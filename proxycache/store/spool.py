@@ -224,14 +224,27 @@ class Spools:
 
         Those that wait longest go first. Returns how many bytes that brought.
         """
-        freed, newest = 0, self._clock.now() - idle_seconds
-        stems = {path.with_suffix("") for path in self._layout.spools.glob("*.data")}
-        for last_written, stem in sorted((_last_written(stem), stem) for stem in stems):
-            if freed >= need or last_written > newest:
+        freed = 0
+        for stem in self._idle(idle_seconds):
+            if freed >= need:
                 break
             taken = _taken_bytes(stem)
             freed += taken if _remove_unless_led(stem) else 0
         return freed
+
+    def idle_bytes(self, idle_seconds: float) -> int:
+        """*Blocking.* Return how many bytes `abandon` could bring, if nobody leads any of these."""
+        return sum(map(_taken_bytes, self._idle(idle_seconds)))
+
+    def _idle(self, idle_seconds: float) -> list[Path]:
+        """Return the stems of those to which nobody wrote for so long, the oldest first."""
+        newest = self._clock.now() - idle_seconds
+        stems = {path.with_suffix("") for path in self._layout.spools.glob("*.data")}
+        return [
+            stem
+            for last_written, stem in sorted((_last_written(stem), stem) for stem in stems)
+            if last_written <= newest
+        ]
 
 
 def _taken_bytes(stem: Path) -> int:

@@ -7,28 +7,23 @@ from dataclasses import dataclass
 
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
+from proxycache.store.made_of import with_made_of
 
-_LIST_OWNED = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT ?
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    )
+_LIST_OWNED = with_made_of(
+    "SELECT ?",
+    """
     SELECT local_links.digest, local_links.sent_bytes, blobs.size FROM made_of
     JOIN local_links ON local_links.digest = made_of.digest AND local_links.repository = ?
     JOIN blobs ON blobs.digest = made_of.digest
-"""
-_SUM_BORROWED = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT ?
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    )
+    """,
+)
+_SUM_BORROWED = with_made_of(
+    "SELECT ?",
+    """
     SELECT coalesce(sum(borrowed_links.size), 0) FROM made_of
     JOIN borrowed_links ON borrowed_links.digest = made_of.digest AND borrowed_links.repository = ?
-"""
+    """,
+)
 _COUNT = "UPDATE local_links SET sent_bytes = 0 WHERE repository = ? AND digest = ?"
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import aiosqlite
 
+from proxycache.store.made_of import with_made_of
+
 # Of this connection only; nothing of it is in the file, so that a dry run commits nothing.
 _PREPARE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS asked_about (digest TEXT NOT NULL PRIMARY KEY)",
@@ -23,15 +25,7 @@ _PREPARE = (
 _ASK_ABOUT = "INSERT INTO asked_about (digest) VALUES (?)"
 _PUT_REPOSITORY_ASIDE = "INSERT INTO repositories_aside (name) VALUES (?)"
 _PUT_TAG_ASIDE = "INSERT INTO tags_aside (repository, tag) VALUES (?, ?)"
-_LIST_MADE_OF = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT digest FROM asked_about
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    )
-    SELECT digest FROM made_of
-"""
+_LIST_MADE_OF = with_made_of("SELECT digest FROM asked_about", "SELECT digest FROM made_of")
 _FIND_UNNEEDED = """
     WITH RECURSIVE above (digest) AS (
         SELECT digest FROM asked_about
@@ -56,9 +50,21 @@ _FIND_UNNEEDED = """
         SELECT manifest_references.digest FROM needed
         JOIN manifest_references ON manifest_references.manifest = needed.digest
     )
-    SELECT blobs.digest FROM asked_about JOIN blobs ON blobs.digest = asked_about.digest
+    SELECT blobs.digest, blobs.size, blobs.rank, blobs.used_at
+    FROM asked_about JOIN blobs ON blobs.digest = asked_about.digest
     WHERE blobs.is_owned = 0 AND blobs.digest NOT IN (SELECT digest FROM needed)
+    ORDER BY blobs.digest
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """A blob that nothing needs."""
+
+    digest: str
+    size: int
+    rank: float
+    used_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +81,12 @@ async def list_made_of(connection: aiosqlite.Connection, digests: Collection[str
     return {digest for (digest,) in await connection.execute_fetchall(_LIST_MADE_OF)}
 
 
-async def find_unneeded(connection: aiosqlite.Connection, digests: Collection[str], aside: Aside) -> set[str]:
-    """Return those of `digests` that are held, not owned, and needed by nothing but what is put aside."""
+async def find_unneeded(connection: aiosqlite.Connection, digests: Collection[str], aside: Aside) -> list[Unneeded]:
+    """Return those of `digests`, in order, that are held, not owned, and needed by nothing but what is put aside."""
     await _prepare(connection, digests)
     await connection.executemany(_PUT_REPOSITORY_ASIDE, [(name,) for name in set(aside.repositories)])
     await connection.executemany(_PUT_TAG_ASIDE, set(aside.tags))
-    return {digest for (digest,) in await connection.execute_fetchall(_FIND_UNNEEDED)}
+    return [Unneeded(*row) for row in await connection.execute_fetchall(_FIND_UNNEEDED)]
 
 
 async def _prepare(connection: aiosqlite.Connection, digests: Collection[str]) -> None:

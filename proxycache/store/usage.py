@@ -12,10 +12,14 @@ from typing import Any
 import aiosqlite
 
 from proxycache.oci.digest import Digest, parse_digest
-from proxycache.store.database import UNLIMITED, Database
-from proxycache.store.pins import find_pinned
+from proxycache.store.database import Database
+from proxycache.store.pins import PINNED, find_pinned
 
 _CACHED_BYTES = "SELECT cached_bytes FROM space"
+# By digest: the plus keeps the index of all that is not owned out of it.
+_PINNED_BYTES = f"""
+    SELECT coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM blobs WHERE +is_owned = 0 AND digest IN ({PINNED})
+"""  # noqa: S608 - both texts are ours
 _FIND_USE = """
     SELECT size, uses, EXISTS (SELECT 1 FROM manifests WHERE manifests.digest = blobs.digest)
     FROM blobs WHERE digest = ?
@@ -24,6 +28,9 @@ _RECORD_USE = """
     UPDATE blobs SET used_at = ?, uses = uses + 1, rank = (SELECT level FROM space) + ? WHERE digest = ?
 """
 _LIST_LEAVING = "SELECT digest, size, rank, is_scarce FROM blobs WHERE is_leaving = 1 LIMIT ?"
+_LIST_LEAVING_UNPINNED = f"""
+    SELECT digest, size, rank, is_scarce FROM blobs WHERE is_leaving = 1 AND digest NOT IN ({PINNED})
+"""  # noqa: S608 - both texts are ours
 _IS_LEAVING = "SELECT 1 FROM blobs WHERE digest = ? AND is_leaving = 1"
 _LIST_NEXT = """
     SELECT digest, size, rank, is_scarce FROM blobs
@@ -57,10 +64,20 @@ _LIST_REPOSITORIES = """
     FROM held JOIN holders ON holders.digest = held.digest JOIN blobs ON blobs.digest = held.digest
     GROUP BY held.repository, held.is_local ORDER BY held.repository
 """
-_LIST_LOWEST = """
-    SELECT digest, size, used_at, uses FROM blobs WHERE is_leaving = 0 AND is_owned = 0
-    ORDER BY is_scarce, rank, digest LIMIT ?
+# Of the repositories from one name up to another; what else has a blob is another upstream, or was pushed here.
+_FIND_UPSTREAM_USE = """
+    SELECT count(*), coalesce(sum(size), 0), coalesce(sum(CASE
+        WHEN EXISTS (SELECT 1 FROM links WHERE links.digest = blobs.digest AND (repository < ? OR repository >= ?))
+        OR EXISTS (SELECT 1 FROM local_links WHERE local_links.digest = blobs.digest)
+        OR EXISTS (SELECT 1 FROM local_manifests WHERE local_manifests.digest = blobs.digest)
+        THEN size ELSE 0 END), 0)
+    FROM blobs WHERE digest IN (SELECT digest FROM links WHERE repository >= ? AND repository < ?)
 """
+_LIST_LOWEST = f"""
+    SELECT digest, size, used_at, uses FROM blobs
+    WHERE is_leaving = 0 AND is_owned = 0 AND digest NOT IN ({PINNED})
+    ORDER BY is_scarce, rank, digest LIMIT ?
+"""  # noqa: S608 - both texts are ours
 
 Place = tuple[bool, float, str]
 FIRST: Place = (False, float("-inf"), "")
@@ -97,6 +114,19 @@ class RepositoryUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamUse:
+    """What all repositories of an upstream have here, each blob counted once.
+
+    `shared_bytes` of them another upstream serves as well, or they were pushed here.
+    """
+
+    name: str
+    blobs: int
+    size: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NextToGo:
     """A blob of those that are worth least."""
 
@@ -117,6 +147,11 @@ class Usage:
         rows = await self._database.fetch(_CACHED_BYTES)
         count: int = rows[0][0]
         return count
+
+    async def evictable_bytes(self) -> int:
+        """Return what the cached blobs that are not pinned take on disk, in bytes; some of them may be being read."""
+        ((pinned,),) = await self._database.fetch(_PINNED_BYTES)
+        return await self.cached_bytes() - int(pinned)
 
     async def owned_bytes(self) -> int:
         """Return what the owned blobs take on disk, in bytes, each counted once."""
@@ -152,8 +187,11 @@ class Usage:
         return bool(await self._database.fetch(_IS_LEAVING, (str(digest),)))
 
     async def list_leaving(self) -> list[Candidate]:
-        """Return what was marked and not removed: it was being read, or who marked it was killed."""
-        return [_candidate(row) for row in await self._database.fetch(_LIST_LEAVING, (UNLIMITED,))]
+        """Return what was marked and not removed: it was being read, or who marked it was killed.
+
+        Not what is pinned by now.
+        """
+        return [_candidate(row) for row in await self._database.fetch(_LIST_LEAVING_UNPINNED)]
 
     async def unmark(self, digest: Digest) -> None:
         """Let the blob stay, for now; whoever asks makes sure that its file does (store/removal)."""
@@ -185,8 +223,14 @@ class Usage:
             for name, local, count, size, shared, tags in rows
         ]
 
+    async def find_upstream(self, name: str) -> UpstreamUse:
+        """Return what an upstream's repositories have here together."""
+        span = (f"{name}/", f"{name}0")  # the character behind a slash
+        ((count, size, shared),) = await self._database.fetch(_FIND_UPSTREAM_USE, span * 2)
+        return UpstreamUse(name=name, blobs=count, size=size, shared_bytes=shared)
+
     async def list_next(self, count: int) -> list[NextToGo]:
-        """Return what is worth least, pinned or not."""
+        """Return what is worth least of what may go; what is pinned may not."""
         rows = await self._database.fetch(_LIST_LOWEST, (count,))
         return [NextToGo(digest=row[0], size=row[1], used_at=row[2], uses=row[3]) for row in rows]
 

@@ -19,6 +19,7 @@ from tests.builders import (
     Content,
     Image,
     content,
+    image_of,
     index,
     json_content,
 )
@@ -105,13 +106,7 @@ def make_plain_image(rootfs: Rootfs, *, name: str, kind: str = "docker", archite
         },
         config_type,
     )
-    document = {
-        "schemaVersion": 2,
-        "mediaType": manifest_type,
-        "config": config.descriptor(),
-        "layers": [layer.descriptor() for layer in layers],
-    }
-    return Image(manifest=json_content(document, manifest_type), config=config, layers=layers)
+    return image_of(layers, config, manifest_type)
 
 
 def make_index(rootfs: Rootfs, *, name: str) -> Image:

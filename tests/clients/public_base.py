@@ -13,6 +13,7 @@ from tests.builders import (
     OCI_MANIFEST,
     Image,
     content,
+    image_of,
     json_content,
 )
 from tests.clients.archives import tar_of
@@ -70,13 +71,7 @@ def make_image(archives: tuple[bytes, ...], *, kind: str) -> Image:
         },
         config_type,
     )
-    document = {
-        "schemaVersion": 2,
-        "mediaType": manifest_type,
-        "config": config.descriptor(),
-        "layers": [layer.descriptor() for layer in layers],
-    }
-    return Image(manifest=json_content(document, manifest_type), config=config, layers=layers)
+    return image_of(layers, config, manifest_type)
 
 
 def _compress(archive: bytes) -> bytes:

@@ -1,6 +1,8 @@
 """A pusher whose image stands on a public base, of which it sends nothing."""
 
 from proxycache.oci.digest import parse_digest
+from proxycache.oci.names import parse_tag
+from proxycache.registry.learn_base import Base
 from proxycache.store.removal import remove_files
 from proxycache.store.usage import FIRST
 from tests.builders import OCI_CONFIG, Content, Image, blob, image, json_content
@@ -13,9 +15,15 @@ TWIN, CANONICAL_TWIN = "library/twin", "docker.io/library/twin"
 HOUR, DAY = 3_600.0, 86_400.0
 BASE = image(layers=2, layer_size=100_000, seed="base")
 FIRST_LAYER, SECOND_LAYER = BASE.layers
+BOTH = [FIRST_LAYER.size, SECOND_LAYER.size]
+LENT = dict.fromkeys((FIRST_LAYER.digest, SECOND_LAYER.digest), CANONICAL)
+TAGGED = Base(repository=CANONICAL, tag=parse_tag("1"))
+PLATFORMS = ("linux/amd64", "linux/arm64")
+ON_TWO = image(platforms=PLATFORMS, seed="two")
 OWN = blob(700, seed="own")
 CONFIG = json_content({"of": "the app"}, OCI_CONFIG)
 ON_BASE = manifest_of(*BASE.layers, OWN, config=CONFIG)
+Workers = tuple[Cache, Cache]
 
 
 async def learn(cache: Cache, upstream: FakeRegistry, base: Image = BASE, *, name: str = NAME, tag: str = "1") -> None:
@@ -41,6 +49,15 @@ async def evict_all(cache: Cache) -> None:
     await usage.forget(removed.gone, blobs.has)
 
 
+async def remove_file(cache: Cache, content: Content) -> None:
+    """Let the bytes of one go, as if they had been evicted."""
+
+    async def is_to_go(_: object) -> bool:
+        return True
+
+    assert await cache.parts.fill_services.blobs.remove(parse_digest(content.digest), is_to_go)
+
+
 async def head(cache: Cache, layer: Content, repository: str = APP, headers: dict[str, str] | None = None) -> Answer:
     return await cache.head(f"/v2/{repository}/blobs/{layer.digest}", headers)
 
@@ -59,6 +76,29 @@ async def push_on_base(
     for each in (OWN, CONFIG):
         await push_blob(cache, each, headers=headers)
     return await put_manifest(cache, manifest, reference, headers=headers)
+
+
+def config_for(*diff_ids: str) -> Content:
+    """Return a config that says what its image's layers are unpacked."""
+    return json_content({"rootfs": {"type": "layers", "diff_ids": list(diff_ids)}}, OCI_CONFIG)
+
+
+async def push_on(cache: Cache, base: Image, tag: str = "v1", *, own: Content = OWN) -> Content:
+    """Push an image of a base's layers and one of its own, of which only that one and the config are sent."""
+    config = config_for(*(layer.digest for layer in (*base.layers, own)))
+    manifest = manifest_of(*base.layers, own, config=config)
+    for each in (own, config):
+        await push_blob(cache, each)
+    assert (await put_manifest(cache, manifest, tag)).status == 201
+    return manifest
+
+
+async def borrow(cache: Cache, upstream: FakeRegistry, base: Image = BASE) -> Content:
+    """Learn a base by its manifest only, and push an image that borrows its layers."""
+    await learn(cache, upstream, base)
+    pushed = await push_on(cache, base)
+    upstream.requests.clear()
+    return pushed
 
 
 async def loans(cache: Cache, repository: str = APP) -> dict[str, str]:

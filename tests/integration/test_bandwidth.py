@@ -8,7 +8,7 @@ from proxycache.clock import Clock, SystemClock
 from proxycache.oci.digest import parse_digest
 from proxycache.policy.bandwidth import Bandwidth, RateRule
 from tests.fakes.faults import Fault, Pacer
-from tests.integration.harness import Cache
+from tests.integration.harness import Cache, read
 
 NAME = "library/alpine"
 MIB = 1024 * 1024
@@ -73,14 +73,20 @@ async def test_a_fill_that_its_reader_left_is_kept_all_the_same(start, upstream)
     assert cache.holds(wanted.digest)
 
 
-async def test_a_reload_changes_nothing_of_the_line(start, upstream):
+async def test_what_is_pulled_before_and_after_a_reload_shares_the_rate(start, upstream, clock):
     cache, _ = await start_two(start)
-    wanted = upstream.add_blob(NAME, 3 * MIB)
-    cache.reload()
+    before, after = upstream.add_blob(NAME, 6 * MIB), upstream.add_blob(NAME, 7 * MIB)
+    begun = clock.monotonic()
+    async with cache.open(f"/v2/{NAME}/blobs/{before.digest}") as response:
+        start_of_body = await response.content.readexactly(1)
 
-    got = await cache.get_blob(NAME, wanted.digest)
+        cache.reload()
 
-    assert got.body == wanted.body
+        async with asyncio.TaskGroup() as group:
+            rest, got = group.create_task(read(response)), group.create_task(cache.get_blob(NAME, after.digest))
+
+    assert (start_of_body + rest.result()[0], got.result().body) == (before.body, after.body)
+    assert clock.monotonic() - begun >= 0.85 * 13 * MIB / RATE
 
 
 async def test_a_fill_that_somebody_waits_for_goes_before_one_that_nobody_reads(start, upstream):

@@ -11,14 +11,18 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.upstream_registry import FakeRegistry
 from tests.integration.borrowing import (
     BASE,
+    BOTH,
     CANONICAL,
     CANONICAL_TWIN,
     FIRST_LAYER,
     HOUR,
+    LENT,
     NAME,
+    ON_TWO,
     OWN,
     SECOND_LAYER,
     TWIN,
+    Workers,
     asked,
     evict_all,
     head,
@@ -35,13 +39,6 @@ from tests.integration.borrowing import (
 from tests.integration.conftest import StartCache
 from tests.integration.harness import ELSEWHERE, Cache
 from tests.integration.pushing import APP, manifest_of, missing_of, push_blob
-
-PLATFORMS = ("linux/amd64", "linux/arm64")
-ON_TWO = image(platforms=PLATFORMS, seed="two")
-BOTH = [FIRST_LAYER.size, SECOND_LAYER.size]
-LENT = dict.fromkeys((FIRST_LAYER.digest, SECOND_LAYER.digest), CANONICAL)
-Workers = tuple[Cache, Cache]
-
 
 # --- the ledger ---
 

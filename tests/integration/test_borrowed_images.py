@@ -5,21 +5,25 @@ import asyncio
 import pytest
 
 from proxycache.store.garbage import GRACE_SECONDS
-from tests.builders import OCI_INDEX, OCI_MANIFEST, image, index, json_content
+from tests.builders import OCI_INDEX, OCI_MANIFEST, index, json_content
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import cut, stall
 from tests.fakes.signals import Gate
 from tests.fakes.upstream_registry import FakeRegistry
 from tests.integration.borrowing import (
     BASE,
+    BOTH,
     CANONICAL,
     CONFIG,
     FIRST_LAYER,
     HOUR,
+    LENT,
     NAME,
     ON_BASE,
+    ON_TWO,
     OWN,
     SECOND_LAYER,
+    Workers,
     asked,
     evict_all,
     head,
@@ -34,13 +38,6 @@ from tests.integration.borrowing import (
 from tests.integration.conftest import StartCache
 from tests.integration.harness import Cache
 from tests.integration.pushing import APP, OTHER, missing_of, push_blob, put_manifest
-
-PLATFORMS = ("linux/amd64", "linux/arm64")
-ON_TWO = image(platforms=PLATFORMS, seed="two")
-BOTH = [FIRST_LAYER.size, SECOND_LAYER.size]
-LENT = dict.fromkeys((FIRST_LAYER.digest, SECOND_LAYER.digest), CANONICAL)
-Workers = tuple[Cache, Cache]
-
 
 # --- pushes ---
 

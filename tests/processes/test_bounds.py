@@ -13,7 +13,7 @@ import pytest
 
 from tests.builders import Content, blob, content
 from tests.fakes.upstream_registry import ThreadedRegistry
-from tests.processes.caches import NAME, Answer, Connection, RunningCache, blob_path
+from tests.processes.caches import NAME, Answer, Connection, RunningCache, blob_path, wait_until
 
 MIB = 1024 * 1024
 BUDGET = 60 * MIB
@@ -149,6 +149,40 @@ def test_another_program_that_fills_the_disk_fails_no_pull(disk: Path, upstream:
         filler.unlink()
         assert is_right(cache.get(blob_path(wanted[3].digest)), wanted[3].body)
         cache.wait_until_published(wanted[3].digest)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_disk_that_another_program_filled_to_the_last_byte_gets_its_free_room_back(
+    disk: Path, upstream: ThreadedRegistry, *, is_running: bool
+) -> None:
+    held = [upstream.add_blob(NAME, blob(16 * MIB, seed=number)) for number in range(3)]
+    with RunningCache(disk, upstream.url) as cache:
+        for content in held:
+            assert is_right(cache.get(blob_path(content.digest)), content.body)
+            cache.wait_until_published(content.digest)
+        wait_until(cache.layout.ballast.exists, "ballast")
+        if not is_running:
+            assert cache.terminate() == 0  # the last one leaves no log that could be written to
+            cache.kill_all()
+        fill_up(disk)
+        if not is_running:
+            cache.start()
+
+        assert all(is_right(cache.get(blob_path(each.digest)), each.body) for each in held)
+        wait_until(lambda: free_bytes(disk) >= MIN_FREE and cache.layout.ballast.exists(), "room")
+        cache.check_blobs()
+
+
+def fill_up(disk: Path) -> None:
+    """Leave not one byte."""
+    with (disk / "filler").open("ab") as file:
+        while free := free_bytes(disk):
+            os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free)
+
+
+def free_bytes(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize
 
 
 def is_right(answer: Answer, body: bytes) -> bool:

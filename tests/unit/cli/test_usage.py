@@ -48,7 +48,36 @@ def test_usage_tells_what_each_repository_has_and_shares(directory: Path) -> Non
         {"name": ALPINE, "is_local": False, "blobs": 2, "size": 16384, "shared_bytes": 8192, "tags": 0},
         {"name": BUSYBOX, "is_local": False, "blobs": 1, "size": 8192, "shared_bytes": 8192, "tags": 0},
     ]
+    assert told["upstreams"] == [{"name": "docker.io", "blobs": 2, "size": 16384, "shared_bytes": 0}]
     assert [blob["digest"] for blob in told["next"]] == [str(digest_of(b"own")), str(digest_of(b"shared"))]
+
+
+def test_an_upstream_counts_each_of_its_blobs_once_and_tells_what_others_have_too(pushed: Path) -> None:
+    async def pull() -> None:
+        database = await Database.open(Layout(pushed).database)
+        for name, content in (("docker.io0/app", b"other"), ("ghcr.io/org/app", b"own"), ("ghcr.io/org/app", b"one")):
+            blob = BlobRow(digest=digest_of(content), size=8192, is_public=True, stored_at=1.0)
+            await Links(database).record(blob, repository=name)
+        await database.close()
+
+    asyncio.run(pull())
+
+    assert json.loads(run(pushed, "usage", "--json").stdout)["upstreams"] == [
+        {"name": "docker.io", "blobs": 2, "size": 16384, "shared_bytes": 16384},
+        {"name": "docker.io0", "blobs": 1, "size": 8192, "shared_bytes": 0},
+        {"name": "ghcr.io", "blobs": 2, "size": 16384, "shared_bytes": 8192},
+    ]
+    lines = run(pushed, "usage").stdout.splitlines()
+    assert "docker.io: 2 blobs, 16 KiB, 16 KiB of them shared with others" in lines
+    assert lines[lines.index("docker.io0: 1 blobs, 8 KiB") + 1] == "  docker.io0/app: 0 tags, 1 blobs, 8 KiB"
+
+
+def test_what_is_pinned_is_not_next_to_go(directory: Path) -> None:
+    run(directory, "pin", "busybox")
+
+    told = json.loads(run(directory, "usage", "--json").stdout)
+
+    assert [blob["digest"] for blob in told["next"]] == [str(digest_of(b"own"))]
 
 
 def test_usage_is_readable(directory: Path) -> None:
@@ -104,7 +133,7 @@ def test_what_was_pushed_comes_first(pushed: Path) -> None:
         f"  {APP}: 2 tags, 3 blobs, 12.98 KiB, 12.88 KiB of them shared",
         f"  {OTHER}: 0 tags, 1 blobs, 4.883 KiB, 4.883 KiB of them shared",
     ]
-    assert "docker.io" in lines
+    assert "docker.io: 2 blobs, 16 KiB, 8 KiB of them shared with others" in lines
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What is counted and promised by turns with others who fill and record."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from proxycache.events import Events
-from proxycache.oci.digest import digest_of
+from proxycache.oci.digest import Digest, digest_of
 from proxycache.registry.make_room import RoomMaker, RoomServices
 from proxycache.registry.note_use import Uses
 from proxycache.store.blobs import BlobStore
 from proxycache.store.database import Database
+from proxycache.store.errors import StoreFull
 from proxycache.store.layout import Layout
 from proxycache.store.leases import Leases
 from proxycache.store.links import BlobRow
@@ -56,8 +58,8 @@ async def tables(layout: Layout) -> AsyncIterator[Tables]:
     await database.close()
 
 
-def room_in(layout: Layout, tables: Tables, space: Space) -> RoomMaker:
-    clock = FakeClock()
+def room_in(layout: Layout, tables: Tables, space: Space, clock: FakeClock | None = None) -> RoomMaker:
+    clock = clock or FakeClock()
     return RoomMaker(
         RoomServices(
             space=space,
@@ -89,3 +91,81 @@ async def test_what_becomes_a_row_while_we_count_is_not_given_away_once_more(lay
 
     assert layout.reservation(OTHER).exists()
     assert space.available(await tables.usage.cached_bytes()) >= 0
+
+
+async def record(tables: Tables, digest: Digest, size: int) -> None:
+    row = BlobRow(digest=digest, size=size, is_public=True, stored_at=1.0)
+    await tables.links.record(row, repository=f"{NAME}-{digest.encoded[:8]}")
+
+
+async def test_room_ahead_of_need_is_not_made_where_it_cannot_be_had(layout: Layout, tables: Tables) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=100 * MIB, min_free=0))
+    room = room_in(layout, tables, space)
+    await record(tables, OTHER, MIB)
+    await tables.pins.add(f"{NAME}-{ONE.encoded[:8]}", "", now=1.0)
+    await record(tables, ONE, space.available(await tables.usage.cached_bytes()) - 2 * MIB)
+
+    await room.work_ahead()
+
+    assert await tables.usage.evictable_bytes() == MIB
+    await tables.pins.remove(f"{NAME}-{ONE.encoded[:8]}", "")
+    await room.work_ahead()
+    assert await tables.usage.cached_bytes() < 94 * MIB
+
+
+async def test_what_could_not_be_had_is_looked_for_again_a_second_later(layout: Layout, tables: Tables) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=28 * MIB, min_free=0))
+    clock = FakeClock()
+    room = room_in(layout, tables, space, clock)
+    await record(tables, ONE, 20 * MIB)
+    await tables.pins.add(f"{NAME}-{ONE.encoded[:8]}", "", now=1.0)
+    with pytest.raises(StoreFull):
+        await room.reserve(OTHER, 16 * MIB)
+    await tables.pins.remove(f"{NAME}-{ONE.encoded[:8]}", "")
+    with pytest.raises(StoreFull):
+        await room.reserve(OTHER, 16 * MIB)
+
+    clock.advance(1.0)
+    await room.reserve(OTHER, 16 * MIB)
+
+    assert layout.reservation(OTHER).stat().st_size == 16 * MIB
+
+
+async def test_what_nobody_goes_on_with_counts_as_what_can_be_had(layout: Layout, tables: Tables) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=28 * MIB, min_free=0))
+    room = room_in(layout, tables, space)
+    layout.spool_data(ONE).write_bytes(bytes(16 * MIB))
+    os.utime(layout.spool_data(ONE), (1.0, 1.0))
+
+    await room.reserve(OTHER, 16 * MIB)
+
+    assert not layout.spool_data(ONE).exists()
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+async def test_a_blob_whose_process_died_before_it_ended_its_promise_gets_a_row_and_counts_once(
+    layout: Layout, tables: Tables, *, has_row: bool
+) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=100 * MIB, min_free=0))
+    digest = digest_of(bytes(MIB))
+    await BlobStore(layout).put(digest, bytes(MIB))
+    layout.reservation(digest).touch()
+    os.truncate(layout.reservation(digest), MIB)  # as a killed process leaves it
+    if has_row:
+        await record(tables, digest, MIB)
+
+    await room_in(layout, tables, space).work_ahead()
+
+    assert await tables.usage.cached_bytes() == MIB
+    assert not layout.reservation(digest).exists()
+
+
+async def test_a_blob_that_went_gets_no_row(layout: Layout, tables: Tables) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=100 * MIB, min_free=0))
+    layout.reservation(ONE).touch()
+    os.truncate(layout.reservation(ONE), 90 * MIB)
+
+    await room_in(layout, tables, space).work_ahead()
+
+    assert not layout.reservation(ONE).exists()
+    assert await tables.usage.cached_bytes() == 0

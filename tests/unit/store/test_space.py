@@ -1,5 +1,7 @@
 """How much room there is, by what lies on the disk."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,22 @@ def layout(tmp_path: Path) -> Layout:
 
 def space_of(layout: Layout, *, max_size: int = 100 * MIB, min_free: int = 0) -> Space:
     return Space(layout, StorageSettings(directory=layout.directory, max_size=max_size, min_free=min_free))
+
+
+def let_other_process(do: Callable[[], object]) -> None:
+    """Do it in a process that dies behind it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            do()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def promise_to_small_blobs(space: Space) -> int:
+    assert space.renew_allowance(space.allowance.size, 0) <= 0
+    return space.allowance.size
 
 
 async def test_cached_bytes_and_promises_leave_less(layout: Layout) -> None:
@@ -85,3 +103,97 @@ def test_no_limit_fits_everything_but_a_budget_only_what_is_smaller(layout: Layo
     assert space_of(layout, max_size=10).fits(10)
     assert not space_of(layout, max_size=10).fits(11)
     assert space_of(layout, max_size=100 * MIB).headroom == 5 * MIB
+
+
+async def test_what_another_living_process_has_promised_counts(layout: Layout) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = own.available(0), own.available_on_disk()
+
+    other.reserve(OTHER, 10 * MIB, 0)  # its spool may not be there yet
+    promised = 10 * MIB + promise_to_small_blobs(other)
+
+    assert own.available(0) == before[0] - promised
+    assert own.available_on_disk() <= before[1] - promised + MIB  # of others on this disk
+    other.close()
+    assert own.available(0) == before[0]
+
+
+def test_what_a_dead_process_has_promised_does_not_count(layout: Layout) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = own.available(0)
+    let_other_process(lambda: [other.reserve(OTHER, 10 * MIB, 0), promise_to_small_blobs(other)])
+    assert layout.reservation(OTHER).stat().st_size == 10 * MIB
+    assert [path.stat().st_size for path in layout.allowances.iterdir()] == [own.allowance.size]
+
+    assert own.available(0) == before
+    assert not layout.reservation(OTHER).exists()
+
+
+def test_of_a_dead_process_only_what_it_has_written_counts(layout: Layout) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = own.available(0)
+    let_other_process(lambda: other.reserve(OTHER, 10 * MIB, 0))
+    layout.spool_data(OTHER).write_bytes(b"x" * MIB)
+
+    assert own.available(0) == before - MIB
+    assert own.left_behind() == []
+
+
+def test_a_promise_of_a_dead_process_can_be_taken_over(layout: Layout) -> None:
+    own, other, third = (space_of(layout) for _ in range(3))
+    before = own.available(0)
+    let_other_process(lambda: other.reserve(OTHER, 10 * MIB, 0))
+
+    own.reserve(OTHER, 8 * MIB, 0)
+
+    assert third.available(0) == before - 8 * MIB
+
+
+def test_a_promise_that_grows_counts_once(layout: Layout) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = other.available(0)
+
+    for size in (4 * MIB, 8 * MIB):
+        assert own.reserve(DIGEST, size, 0) <= 0
+
+    assert other.available(0) == before - 8 * MIB
+
+
+def test_a_promise_that_somebody_else_ended_is_made_anew(layout: Layout) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = other.available(0)
+    own.reserve(DIGEST, 4 * MIB, 0)
+    layout.reservation(DIGEST).unlink()
+
+    own.reserve(DIGEST, 8 * MIB, 0)
+
+    assert other.available(0) == before - 8 * MIB
+
+
+async def test_what_is_published_and_may_have_no_row_counts_until_that_was_seen_to(layout: Layout) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = own.available(0)
+    for digest in (DIGEST, OTHER):
+        layout.blob(digest).parent.mkdir(parents=True)
+        layout.blob(digest).touch()
+    let_other_process(lambda: other.reserve(OTHER, 10 * MIB, 0))
+    other.reserve(DIGEST, 10 * MIB, 0)
+
+    assert own.available(0) == before - 20 * MIB
+    assert own.left_behind() == [OTHER]  # the other's process lives, and makes its row
+    await own.release(OTHER)
+    assert own.available(0) == before - 10 * MIB
+
+
+async def test_both_kinds_of_promises_end_together(layout: Layout) -> None:
+    space = space_of(layout)
+    spent = space.allowance.spent
+    promise_to_small_blobs(space)
+    space.allowance.renewed(spent)
+    assert space.allowance.give(DIGEST, 4096)
+    space.reserve(DIGEST, 10 * MIB, 0)
+
+    await space.release(DIGEST)
+
+    assert not layout.reservation(DIGEST).exists()
+    assert not space.allowance.given

@@ -94,6 +94,23 @@ async def test_what_is_read_stays_and_may_be_stored_again_while_it_leaves(tables
     assert await tables.links.has(NAME, digest_of(b"read"))
 
 
+async def test_what_is_filled_anew_ranks_as_what_was_never_here(tables: Tables) -> None:
+    old, stray, rare = await add(tables, "old", worth=1.0), digest_of(b"stray"), await add(tables, "rare", worth=1.0)
+    await tables.usage.record_uses([rare], lambda *_: 50.0, now=2.0)
+    assert await leaving(tables, 1) == [old]
+    await tables.usage.add_strays({stray: 4096}, now=1.0)
+    await tables.usage.forget([], lambda _: False, level=5.0)
+
+    for digest in (old, stray, rare):
+        row = BlobRow(digest=digest, size=4096, is_public=False, stored_at=9.0, worth=2.0)
+        await tables.links.record(row, repository=NAME)
+
+    used = {row.digest: row.used_at for row in await tables.usage.list_next(9)}
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=3 * 4096, most=10)
+    assert used == {str(old): 9.0, str(stray): 9.0, str(rare): 2.0}
+    assert {item.digest: item.rank for item in chosen} == {old: 7.0, stray: 7.0, rare: 50.0}
+
+
 async def test_a_pinned_tag_keeps_all_that_it_is_made_of(tables: Tables) -> None:
     layer, other = await add(tables, "layer", worth=1.0), await add(tables, "other", worth=2.0)
     manifest = digest_of(b"manifest")
@@ -122,3 +139,20 @@ async def test_where_to_go_on_is_told_even_if_all_of_a_batch_is_pinned(tables: T
     assert after is not None
     assert await tables.usage.mark_leaving(after, need=1, most=1) == ([], None)
     assert await tables.pins.list_pins() == [(NAME, "")]
+
+
+async def test_what_is_pinned_or_owned_is_not_evictable(tables: Tables, database: Database) -> None:
+    for name, size in (("pinned", 8192), ("free", 1), ("owned", 4096), ("owned and pinned", 4096)):
+        await add(tables, name, worth=1.0, size=size)
+    async with database.transaction() as connection:
+        for name in ("pinned", "owned and pinned"):
+            await connection.execute(
+                "INSERT INTO tags VALUES ('r', ?, ?, '', 1, 1)", (name, str(digest_of(name.encode())))
+            )
+        for name in ("owned", "owned and pinned"):
+            await connection.execute("UPDATE blobs SET is_owned = 1 WHERE digest = ?", (str(digest_of(name.encode())),))
+    await tables.pins.add("r", "pinned", now=1.0)
+    await tables.pins.add("r", "owned and pinned", now=1.0)
+
+    assert await tables.usage.cached_bytes() == 3 * 4096
+    assert await tables.usage.evictable_bytes() == 4096
