@@ -61,7 +61,7 @@ def build_services(settings: Settings, parts: Parts) -> Services:
         blobs=blobs,
         manifests=manifests,
         borrower=borrower,
-        local=_build_local_puller(settings, parts, blobs, borrower),
+        local=_build_local_puller(settings, parts, presence, blobs, borrower),
         mounts=mounter,
         uploads=_build_blob_pusher(parts),
         manifest_pusher=_build_manifest_pusher(settings, parts, mounter, borrower),
@@ -107,12 +107,15 @@ def _build_manifest_puller(settings: Settings, parts: Parts, presence: Presence)
     return ManifestPuller(presence, recorder, resolver, keeper, parts.leases)
 
 
-def _build_local_puller(settings: Settings, parts: Parts, blobs: BlobPuller, borrower: Borrower) -> LocalPuller:
+def _build_local_puller(
+    settings: Settings, parts: Parts, presence: Presence, blobs: BlobPuller, borrower: Borrower
+) -> LocalPuller:
     return LocalPuller(
         LocalServices(
             blobs=parts.fill_services.blobs,
             tables=parts.tables,
             puller=blobs,
+            presence=presence,
             borrower=borrower,
             note_use=parts.uses.note,
             clock=parts.clock,

@@ -16,6 +16,7 @@ from proxycache.maintenance.adopt_borrowed import PushSignal, adopt_borrowed
 from proxycache.maintenance.audit_origins import audit_origins
 from proxycache.maintenance.collect import collect_garbage
 from proxycache.maintenance.evict import evict_ahead
+from proxycache.maintenance.expire_origins import expire_origins
 from proxycache.maintenance.expire_spools import expire_spools
 from proxycache.maintenance.expire_uploads import expire_uploads
 from proxycache.maintenance.find_strays import find_strays
@@ -90,6 +91,7 @@ def _look_after_borrowed(parts: Parts, current: Callable[[], Jobs]) -> None:
     tasks, leases = parts.tasks, parts.leases
     tasks.detach("refresh bases", refresh_bases(lambda: current().refresher, leases))
     tasks.detach("audit origins", audit_origins(lambda: current().auditor, leases, parts.clock))
+    tasks.detach("expire origins", expire_origins(parts.tables.expiry, leases, parts.clock))
     tasks.detach("adopt borrowed", adopt_borrowed(lambda: current().adoption, leases, pushed))
 
 

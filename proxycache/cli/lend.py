@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def lend(image: LocalImageArgument, *, config: ConfigOption = None, directory: DirectoryOption = None) -> None:
-    """Borrow the layers that an image owns and an upstream has; exit code 1 if the image is not here, or pinned."""
+    """Borrow the layers that an image owns and an upstream has, but those of pinned tags.
+
+    Exit code 1 if the image is not here, or all its layers are those of pinned tags.
+    """
     settings = load(config, directory)
     if settings.local.borrow != "lazy":
         why = "nothing may be borrowed" if settings.local.borrow == "off" else "what is lent would be adopted again"
@@ -27,10 +30,13 @@ def lend(image: LocalImageArgument, *, config: ConfigOption = None, directory: D
         tables = parts.tables
         if not await tables.loans.is_known(name, tag):
             raise _refusal(f"{image} is not here")
-        if any(pinned == name and (not tag or which in ("", tag)) for pinned, which in await tables.pins.list_pins()):
-            raise _refusal(f"{image} is pinned, so it would be adopted again; unpin it first")
-        lent, size = 0, 0
-        for layer in await jobs.lender.list_layers(name, tag):
+        lent, size, layers = 0, 0, await jobs.lender.list_layers(name, tag)
+        if layers and all(layer.is_pinned for layer in layers):
+            raise _refusal(f"all layers of {image} are those of pinned tags, so they would be adopted again")
+        for layer in layers:
+            if layer.is_pinned:
+                typer.echo(f"left out {layer.digest}: a pinned tag has it, so it would be adopted again", err=True)
+                continue
             origin = await jobs.lender.lend(name, layer)
             if origin is not None:
                 typer.echo(f"{layer.digest} to {origin.repository}, {layer.size} bytes", err=True)

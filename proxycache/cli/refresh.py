@@ -11,7 +11,6 @@ from proxycache.config.errors import ConfigError
 from proxycache.oci.digest import Digest
 from proxycache.oci.errors import Unsupported
 from proxycache.oci.names import Tag
-from proxycache.registry.access import Caller
 from proxycache.upstream.errors import UpstreamNotFound, UpstreamUnreachable
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ async def _ask(parts: "Parts", services: "Services", name: str, tag: Tag) -> tup
     route = services.access.route(name, None, "")
     if route.upstream is None:
         raise Unsupported(f"{name}: lives here, so there is no upstream to ask")
-    source = await services.access.open(route, Caller(is_loopback=True), tag)
+    source = await services.access.open_as_owner(route, tag)
     if source.is_offline:
         raise UpstreamUnreachable(source.upstream, "offline = true: nobody is asked")
     known = await tags.find(name, tag)

@@ -7,6 +7,7 @@ they look like those that do not exist. What the rules of an upstream refuse is 
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,23 +27,29 @@ from proxycache.store.repositories import Visibility
 from proxycache.store.tables import Tables
 from proxycache.tasks import SingleFlight
 from proxycache.upstream.client import UpstreamClient
-from proxycache.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamUnauthorized
+from proxycache.upstream.errors import UpstreamError, UpstreamNotFound, UpstreamUnauthorized, UpstreamUnreachable
 
 __all__ = ["Access", "Action", "Caller", "LocalRepository", "RequestStyle", "Route", "Upstream"]
 
 logger = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 86_400.0
+_KNOWN_COUNTS_AFTER_SECONDS = 0.8
 _ANYBODY = Caller(is_loopback=False)
+_UNKNOWN = Visibility(is_public=False, checked_at=-math.inf)
 _HIDDEN = "not found, or private and not for this client"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalRepository:
-    """A repository that lives here. `name` is canonical; `is_for_anybody`: everybody may pull from it."""
+    """A repository that lives here. `name` is canonical; `is_for_anybody`: everybody may pull from it.
+
+    That is for us to say, so that there is nobody to ask again.
+    """
 
     name: str
     is_for_anybody: bool
+    ask_again_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +88,7 @@ class Access:
         self._tables = tables
         self._recorder = recorder
         self._clock = clock
-        self._questions: SingleFlight[tuple[str, Tag | Digest | None], bool] = SingleFlight()
+        self._questions: SingleFlight[tuple[str, Tag | Digest | None], Visibility] = SingleFlight()
 
     def route(self, name: str, namespace: str | None, host: str) -> Route:
         """Return where a request leads; raises NameInvalid or NameUnknown."""
@@ -102,6 +109,49 @@ class Access:
         Raises Denied if the rules refuse it, SignInNeeded where a user might read it, UpstreamNotFound if it is not for
         this caller, UpstreamError if that could not be found out.
         """
+        upstream = self._admit(route)
+        self._permits.require(caller, route, Action.PULL)
+        visibility = await self._visibility(upstream, route, reference, caller)
+        if not visibility.is_public:
+            self._require_private(caller, upstream.client.name, str(route.name))
+        return self._repository(upstream, route, visibility)
+
+    async def open_as_owner(self, route: Route, reference: Tag | Digest | None = None) -> UpstreamRepository:
+        """Return the repository for whoever runs a command on this machine: nobody asks who that is.
+
+        Whose the configuration and the store are may read what our credentials can. No request is opened in this way.
+        Raises Denied if the rules of the upstream refuse it, NameUnknown if it lives here.
+        """
+        upstream = self._admit(route)
+        return self._repository(upstream, route, await self._visibility(upstream, route, reference, None))
+
+    async def open_origin(self, name: str, caller: Caller | None) -> UpstreamRepository | None:
+        """Return an upstream's repository, by canonical name, if everybody can read it there and `caller` may here.
+
+        Without a caller it is opened for those who may read what borrows from it. What was known counts where the
+        upstream is late or fails; raises UpstreamError where nothing was known.
+        """
+        upstream = self._find_admitted(name)
+        if upstream is None or (caller is not None and not self._permits.may_see(caller, name)):
+            return None
+        registry, _, repository = name.partition("/")
+        route = Route(upstream=registry, repository=RepositoryName(repository), style=RequestStyle.PREFIX)
+        visibility = await self._visibility_soon(upstream, route)
+        return self._repository(upstream, route, visibility) if visibility.is_public else None
+
+    async def _visibility_soon(self, upstream: Upstream, route: Route) -> Visibility:
+        known = None if upstream.is_public is not None else await self._find_visibility(str(route.name))
+        try:
+            async with asyncio.timeout(None if known is None else _KNOWN_COUNTS_AFTER_SECONDS):
+                visibility = await self._visibility(upstream, route, None, _ANYBODY)
+        except TimeoutError:
+            return known or _UNKNOWN
+        if visibility is _UNKNOWN and upstream.is_offline:
+            why = f"whether {route.name} is public is not known, and offline = true: nobody is asked"
+            raise UpstreamUnreachable(upstream.client.name, why, timed_out=True)
+        return visibility
+
+    def _admit(self, route: Route) -> Upstream:
         name = str(route.name)
         if route.upstream is None:
             raise NameUnknown(name)
@@ -110,30 +160,10 @@ class Access:
         if rule:
             logger.warning("refused by rule", extra={"repository": name, "rule": rule})
             raise Denied(f"{name}: refused by the rules of this cache")
-        self._permits.require(caller, route, Action.PULL)
-        is_public = await self._is_public(upstream, route, reference, caller)
-        if not is_public:
-            self._require_private(caller, route.upstream, name)
-        return self._repository(upstream, route, is_public=is_public)
+        return upstream
 
-    async def open_origin(self, name: str, caller: Caller | None) -> UpstreamRepository | None:
-        """Return an upstream's repository, by canonical name, if everybody can read it there and `caller` may here.
-
-        None, too, where that cannot be told. Without a caller it is opened for those who may read what borrows from it.
-        """
-        upstream = self._find_admitted(name)
-        if upstream is None or (caller is not None and not self._permits.may_see(caller, name)):
-            return None
-        registry, _, repository = name.partition("/")
-        route = Route(upstream=registry, repository=RepositoryName(repository), style=RequestStyle.PREFIX)
-        try:
-            is_public = await self._is_public(upstream, route, None, _ANYBODY)
-        except UpstreamError:
-            return None
-        return self._repository(upstream, route, is_public=True) if is_public else None
-
-    def _repository(self, upstream: Upstream, route: Route, *, is_public: bool) -> UpstreamRepository:
-        name = str(route.name)
+    def _repository(self, upstream: Upstream, route: Route, visibility: Visibility) -> UpstreamRepository:
+        name, is_public = str(route.name), visibility.is_public
         return UpstreamRepository(
             client=upstream.client,
             repository=route.repository,
@@ -142,6 +172,7 @@ class Access:
             is_public=is_public,
             is_for_anybody=is_public and self._permits.is_for_anybody(name),
             is_offline=upstream.is_offline,
+            ask_again_at=math.inf if upstream.is_offline else visibility.checked_at + ASK_AGAIN_SECONDS,
             pace=upstream.pace,
         )
 
@@ -213,36 +244,42 @@ class Access:
         known = await self._find_visibility(name)
         return known is not None and known.is_public
 
-    async def _is_public(
-        self, upstream: Upstream, route: Route, reference: Tag | Digest | None, caller: Caller
-    ) -> bool:
+    async def _visibility(
+        self, upstream: Upstream, route: Route, reference: Tag | Digest | None, caller: Caller | None
+    ) -> Visibility:
+        """Tell whether everybody can read it upstream, and since when that is known: never old if it is configured.
+
+        Without a `caller`, for who may have what is private as well.
+        """
         if upstream.is_public is not None:
-            return upstream.is_public
+            return Visibility(is_public=upstream.is_public, checked_at=math.inf)
         client = upstream.client
         name = str(route.name)
         known = await self._find_visibility(name)
         if known is not None and (upstream.is_offline or self._clock.now() - known.checked_at < ASK_AGAIN_SECONDS):
-            return known.is_public
+            return known
         if upstream.is_offline:
-            return False
+            return _UNKNOWN
         try:
             return await asyncio.shield(
                 self._questions.start_or_join((name, reference), lambda: self._ask(client, route, reference))
             )
         except UpstreamError as error:
-            if known is None and not self._permits.may_read_private(caller, name) and not _is_hidden(error):
+            may_read_private = caller is None or self._permits.may_read_private(caller, name)
+            if known is None and not may_read_private and not _is_hidden(error):
                 raise
-            return known is not None and known.is_public
+            return known or _UNKNOWN
 
-    async def _ask(self, client: UpstreamClient, route: Route, reference: Tag | Digest | None) -> bool:
+    async def _ask(self, client: UpstreamClient, route: Route, reference: Tag | Digest | None) -> Visibility:
         """Find out and note it; raises UpstreamNotFound where there is nothing to be found, not even for us."""
+        checked_at = self._clock.now()
         is_public = await client.is_public(route.repository, reference)
         if not is_public and reference is not None:
             await client.head_manifest(route.repository, reference)
         elif not is_public:
             await client.list_tags(route.repository, n=1, last=None)
         await self._recorder.record_visibility(str(route.name), is_public=is_public)
-        return is_public
+        return Visibility(is_public=is_public, checked_at=checked_at)
 
     async def _find_visibility(self, name: str) -> Visibility | None:
         return await self._recorder.known(self._tables.repositories.find_visibility(name))

@@ -27,7 +27,9 @@ class Adopter:
         if await self._own(blob.repository, blob.digest):
             return ""
         sources = await self._borrower.list_sources(blob.digest, blob.origin)
-        why = await self._fetcher.fetch(sources, blob.digest)
+        if sources.untold and not sources.opened:
+            return str(sources.untold[0])
+        why = await self._fetcher.fetch(sources.opened, blob.digest)
         if why:
             return why
         return "" if await self._own(blob.repository, blob.digest) else "it was evicted before it could be owned"

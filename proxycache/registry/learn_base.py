@@ -1,7 +1,8 @@
 """Learn a base without pulling a layer: where its tag points, then every platform's manifest and config.
 
 The tag is asked for by HEAD; what it pointed to the last time is not asked for again, though all of it may have been
-evicted since: what counts is in the origin ledger.
+evicted since: what counts is in the origin ledger. Where a config could not be had, or a part was forgotten since, it
+is all gone through again the next time.
 """
 
 import logging
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
+from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest
 from proxycache.oci.errors import ManifestInvalid, Unsupported
 from proxycache.oci.manifest import Manifest, parse_manifest
@@ -21,7 +23,7 @@ from proxycache.registry.pull_manifest import ManifestPuller
 from proxycache.registry.upstream_repository import UpstreamRepository
 from proxycache.store.bases import Bases
 from proxycache.store.origins import Origins, origins_in
-from proxycache.upstream.errors import UpstreamMisbehaved, UpstreamNotFound
+from proxycache.upstream.errors import UpstreamError, UpstreamMisbehaved, UpstreamNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +86,13 @@ class BaseLearner:
         if await services.bases.find_learnt(str(base)) == row.digest:
             return LearntBase(digest=row.digest, is_new=False)
         images = await self._learn_manifests(source, row.digest)
-        await services.bases.note_learnt(str(base), row.digest, now=services.clock.now())
+        if all([await self._learn_config(source, image) for image in images]):
+            await services.bases.note_learnt(str(base), row.digest, now=services.clock.now())
         layers = {layer.digest for image in images for layer in image.layers}
         return LearntBase(digest=row.digest, is_new=True, images=len(images), layers=len(layers))
 
     async def _learn_manifests(self, source: UpstreamRepository, top: Digest) -> list[Manifest]:
-        """Return the image manifests below `top`, itself included, each with its config learnt."""
+        """Return the image manifests below `top`, itself included."""
         seen, waiting, images = {top}, [top], list[Manifest]()
         while waiting:
             digest = waiting.pop()
@@ -109,24 +112,41 @@ class BaseLearner:
         return images
 
     async def _learn_manifest(self, source: UpstreamRepository, digest: Digest) -> Manifest:
-        """Note what the manifest names, also where its bytes were here already, by another repository's name."""
+        """Note what the manifest names, also where its bytes were here already, by another repository's name.
+
+        Of those the repository has shown nothing now, so that it is asked before anybody relies on them.
+        """
         services = self._services
         pulled = await services.manifests.pull(source, digest, with_body=True)
         try:
             manifest = parse_manifest(pulled.body or b"", pulled.media_type)
         except ManifestInvalid as error:
             raise UpstreamMisbehaved(source.upstream, f"{digest} is no manifest: {error}") from error
-        named = origins_in(source.name, manifest.references(), seen_at=services.clock.now())
-        await services.origins.record(*named)
-        config = manifest.config
-        if config is not None and is_config(config):
-            why = await services.fetcher.fetch([source], config.digest)
-            if why:
-                facts = {"repository": source.name, "digest": str(config.digest), "why": why}
-                logger.warning("config of a base not learnt", extra=facts)
-            else:
-                await services.layers.learn(manifest.layers, config.digest)
+        seen_at = 0.0 if pulled.cache == "hit" else services.clock.now()
+        await services.origins.record(*origins_in(source.name, manifest.references(), seen_at=seen_at))
         return manifest
+
+    async def _learn_config(self, source: UpstreamRepository, image: Manifest) -> bool:
+        """Note what the image's layers are unpacked; False if its config may be had another time."""
+        config = image.config
+        if config is None or not is_config(config):
+            return True
+        why = await self._services.fetcher.fetch([source], config.digest)
+        if not why:
+            await self._services.layers.learn(image.layers, config.digest)
+            return True
+        facts = {"repository": source.name, "digest": str(config.digest), "why": why}
+        logger.warning("config of a base not learnt", extra=facts)
+        return await self._is_gone(source, config)
+
+    async def _is_gone(self, source: UpstreamRepository, config: Descriptor) -> bool:
+        try:
+            await source.online().head_blob(source.repository, config.digest)
+        except UpstreamNotFound:
+            return True
+        except UpstreamError:
+            pass
+        return False
 
 
 def parse_base(reference: str, route: Callable[[str], Route]) -> Base:

@@ -14,6 +14,7 @@ from proxycache.oci.digest import Digest
 from proxycache.oci.errors import BlobUnknown, ManifestUnknown
 from proxycache.registry.access import Caller, LocalRepository
 from proxycache.registry.borrow import Borrower
+from proxycache.registry.presence import Presence
 from proxycache.registry.pull_blob import BlobPuller, BlobStream, stream_of_file
 from proxycache.registry.pull_manifest import PulledManifest
 from proxycache.store.blobs import BlobStore, OpenBlob
@@ -34,6 +35,7 @@ class LocalServices:
     blobs: BlobStore
     tables: Tables
     puller: BlobPuller
+    presence: Presence
     borrower: Borrower
     note_use: Callable[[Digest], None]
     clock: Clock
@@ -66,27 +68,28 @@ class LocalPuller:
     async def open_blob(self, repository: LocalRepository, digest: Digest, wanted: ByteRange | None) -> BlobStream:
         """Open `wanted` (None: all) of a blob.
 
-        Raises BlobUnknown, RangeUnsatisfiable, or UpstreamError where it is borrowed and cannot be had.
+        Raises BlobUnknown, RangeUnsatisfiable, StoreError, or UpstreamError where it is borrowed and cannot be had.
         """
-        if await self._may_give(repository, digest):
-            return stream_of_file(self._open_owned(repository, digest), digest, wanted)
+        held = await self._open_owned(repository, digest)
+        if held is not None:
+            return stream_of_file(held, digest, wanted)
         loan = await self._content.find_loan(repository.name, digest)
         if loan is None:
             raise BlobUnknown(repository.name, str(digest))
         held = await self._open_lent(digest, loan)
         if held is not None:
-            self._services.note_use(digest)
             return stream_of_file(held, digest, wanted)
         return await self._open_borrowed(repository, digest, loan, wanted)
 
     async def find_size(self, repository: LocalRepository, digest: Digest, pusher: Caller | None) -> int:
-        """Return a blob's size; raises BlobUnknown.
+        """Return a blob's size; raises BlobUnknown or StoreError.
 
         A pusher who asks will not send it, so it is promised as if it had just been pushed; and what can be borrowed is
         there for a `pusher`, the caller if it may push to the repository.
         """
-        if await self._may_give(repository, digest):
-            with self._open_owned(repository, digest) as held:
+        held = await self._open_owned(repository, digest)
+        if held is not None:
+            with held:
                 if not await self._promise(repository, digest):
                     raise BlobUnknown(repository.name, str(digest))
                 return held.size
@@ -110,13 +113,20 @@ class LocalPuller:
         return None if origin is None else origin.size
 
     async def _open_lent(self, digest: Digest, loan: Loan) -> OpenBlob | None:
-        """Open what is held, if it is the origin that gave it: what is here for others may be nobody else's business.
+        """Open what is held, if who may lend it gave it: what is here for others may be nobody else's business.
 
-        What another upstream repository gave is found when that one is asked for it.
+        Nobody is asked for it, so that it is had as well while its origin, and who else has it, are silent.
         """
-        if loan.origin not in await self._content.find_holders(digest):
+        if not self._services.blobs.has(digest):
             return None
-        return self._services.blobs.open(digest)
+        if await self._services.tables.links.has(loan.origin, digest):
+            self._services.note_use(digest)
+            return self._services.blobs.open(digest)
+        for source in (await self._services.borrower.list_sources(digest, loan.origin)).opened:
+            held = await self._services.presence.find_known(source, digest)
+            if held is not None:
+                return held
+        return None
 
     async def _open_borrowed(
         self, repository: LocalRepository, digest: Digest, loan: Loan, wanted: ByteRange | None
@@ -124,7 +134,8 @@ class LocalPuller:
         """Fill it from its origin, or from whoever else has it, with all that a miss has."""
         absent: UpstreamError = UpstreamNotFound(loan.origin, "may no longer be borrowed from")
         failures: dict[str, UpstreamError] = {}  # of upstreams that are not asked again for another repository
-        for source in await self._services.borrower.list_sources(digest, loan.origin):
+        sources = await self._services.borrower.list_sources(digest, loan.origin)
+        for source in sources.opened:
             if source.upstream in failures:
                 continue
             try:
@@ -137,7 +148,7 @@ class LocalPuller:
                 absent = error
             except UpstreamError as error:
                 failures[source.upstream] = error
-        failure = next(iter(failures.values()), absent)
+        failure = next(iter([*failures.values(), *sources.untold]), absent)
         facts = {"repository": repository.name, "digest": str(digest), "origin": loan.origin, "why": str(failure)}
         logger.error("borrowed blob cannot be had", extra=facts)
         raise failure
@@ -166,18 +177,25 @@ class LocalPuller:
             raise ManifestUnknown(repository.name, str(reference))
         return found
 
-    def _open_owned(self, repository: LocalRepository, digest: Digest) -> OpenBlob:
+    async def _open_owned(self, repository: LocalRepository, digest: Digest) -> OpenBlob | None:
+        """Open what the repository owns; None if it does not own it, raises BlobUnknown where its bytes are missing.
+
+        Raises StoreError where who owns it cannot be told, unless it is held and that makes no difference.
+        """
+        try:
+            is_owned = await self._content.has_link(repository.name, digest)
+        except StoreError as error:
+            held = self._services.blobs.open(digest) if self._services.all_is_public else None
+            if held is None:
+                raise
+            logger.warning("database in trouble", extra={"why": str(error)})
+            return held
+        if not is_owned:
+            return None
         held = self._open(digest)
         if held is None:
             raise BlobUnknown(repository.name, str(digest))
         return held
-
-    async def _may_give(self, repository: LocalRepository, digest: Digest) -> bool:
-        try:
-            return await self._content.has_link(repository.name, digest)
-        except StoreError as error:
-            logger.warning("database in trouble", extra={"why": str(error)})
-            return self._services.all_is_public
 
     def _open(self, digest: Digest) -> OpenBlob | None:
         held = self._services.blobs.open(digest)

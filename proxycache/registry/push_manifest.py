@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
-from proxycache.oci import media_types
 from proxycache.oci.digest import Digest, digest_of
 from proxycache.oci.errors import DigestInvalid, ManifestBlobUnknown, ManifestInvalid, OriginsSilent, RegistryError
 from proxycache.oci.manifest import Manifest, check_own_media_type, manifest_media_type, parse_manifest
 from proxycache.oci.names import Reference
 from proxycache.registry.access import Caller, LocalRepository
-from proxycache.registry.borrow import Borrower, Offer, Verdict
+from proxycache.registry.ask_origin import Verdict, is_manifest
+from proxycache.registry.borrow import Borrower, Offer, confirm_until
 from proxycache.registry.mount_blob import BlobMounter
 from proxycache.registry.record import Recorder
 from proxycache.registry.report_push import PushedImage, PushReporter
@@ -109,6 +109,7 @@ class ManifestPusher:
         Raises ManifestBlobUnknown for what is nowhere, and OriginsSilent where nobody can tell.
         """
         means, looked_for, untold = Means(), set[Needed](), list[Origin]()
+        until = confirm_until()
         while True:
             inventory = await self._services.content.take_stock(repository.name, needed, means)
             lacking = [each for each in inventory.missing if each not in looked_for]
@@ -117,36 +118,34 @@ class ManifestPusher:
                     raise _refusal({each.digest for each in inventory.missing}, untold)
                 return means
             looked_for.update(lacking)
-            offer = await self._ask_origins(repository, {each.digest for each in lacking}, caller)
+            offer = await self._ask_origins(repository, {each.digest for each in lacking}, caller, until)
             more = await self._find_more(lacking, offer, caller)
             untold += offer.untold
             means = Means(granted=means.granted | more.granted, borrowed={**means.borrowed, **more.borrowed})
 
-    async def _ask_origins(self, repository: LocalRepository, digests: Iterable[Digest], caller: Caller) -> Offer:
-        content = self._services.content
+    async def _ask_origins(
+        self, repository: LocalRepository, digests: Iterable[Digest], caller: Caller, until: float
+    ) -> Offer:
+        """Return what origins offer; what is a manifest is fetched, too: it is small, and needs more in turn."""
+        content, borrower = self._services.content, self._services.borrower
         loaned = {digest for digest in digests if await content.find_loan(repository.name, digest) is not None}
-        return await self._services.borrower.offer(digests, caller, loaned=loaned)
+        offer = await borrower.offer(digests, caller, loaned=loaned, until=until)
+        manifests = [origin for origin in offer.borrowed.values() if is_manifest(origin)]
+        verdicts = await borrower.fetch_manifests(manifests, until=until)
+        offer.untold += [origin for origin in manifests if verdicts[origin.digest] is Verdict.UNKNOWN]
+        return offer
 
     async def _find_more(self, lacking: Sequence[Needed], offer: Offer, caller: Caller) -> Means:
-        """Return what of the `lacking` can be had: borrowed rather than owned. A manifest is fetched: it is small."""
+        """Return what of the `lacking` can be had: borrowed rather than owned, but for manifests."""
         granted: set[Digest] = set()
         borrowed: dict[Digest, Origin] = {}
         for each in lacking:
             origin = offer.borrowed.get(each.digest)
-            if origin is not None and origin.media_type in media_types.MANIFEST_TYPES:
-                await self._fetch(origin, offer)
-            elif origin is not None and not each.is_manifest:
+            if origin is not None and not each.is_manifest and not is_manifest(origin):
                 borrowed[each.digest] = origin
-                continue
-            if await self._may_take(each.digest, caller):
+            elif await self._may_take(each.digest, caller):
                 granted.add(each.digest)
         return Means(granted=frozenset(granted), borrowed=borrowed)
-
-    async def _fetch(self, origin: Origin, offer: Offer) -> None:
-        if not self._services.blobs.has(origin.digest):
-            verdict = await self._services.borrower.fetch_manifest(origin)
-            if verdict is Verdict.UNKNOWN:
-                offer.untold.append(origin)
 
     async def _may_take(self, digest: Digest, caller: Caller) -> bool:
         return self._services.blobs.has(digest) and await self._services.mounter.may_read(digest, None, caller)

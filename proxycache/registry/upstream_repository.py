@@ -1,5 +1,6 @@
 """Where a repository's content comes from: its upstream, and the name it has there and here."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from proxycache.upstream.errors import UpstreamUnreachable
 class UpstreamRepository:
     """A repository of an upstream. `name` is canonical.
 
-    `is_public`: everybody can read it upstream; `is_for_anybody`: and may here, whoever asks.
+    `is_public`: everybody can read it upstream; `is_for_anybody`: and may here, whoever asks. That counts until
+    `ask_again_at` (epoch), infinite where the upstream is not asked.
     """
 
     client: UpstreamClient
@@ -24,6 +26,7 @@ class UpstreamRepository:
     is_public: bool
     is_for_anybody: bool
     is_offline: bool
+    ask_again_at: float = math.inf
     pace: Pace | None = None
 
     @property

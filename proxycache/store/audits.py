@@ -1,7 +1,8 @@
 """Which origins of borrowed blobs are to be asked whether they still have them, and which images depend on one in vain.
 
 An origin is gone when the ledger no longer says that it has the blob: whoever asked it and heard "no" has noted that.
-It is silent from the first question to which no answer came, until an answer comes to anybody.
+It is silent from the first question to which no answer came, until an answer comes to anybody; a silence that an answer
+has ended counts no longer, and the next one begins anew.
 """
 
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ ASK_AGAIN_IN_TROUBLE_SECONDS = 3_600.0
 REPORT_AFTER_SECONDS = 86_400.0
 
 _LIST_DUE = """
-    SELECT digest, origin, size, silent_since, seen_at, media_type FROM (
-        SELECT loans.digest, loans.origin, loans.size, loans.silent_since, origins.seen_at, origins.media_type,
+    SELECT digest, origin, size, seen_at, media_type FROM (
+        SELECT loans.digest, loans.origin, loans.size, origins.seen_at, origins.media_type,
+            CASE WHEN origins.seen_at >= loans.silent_since THEN NULL ELSE loans.silent_since END AS silent_since,
             CASE WHEN origins.seen_at > loans.audited_at THEN origins.seen_at ELSE loans.audited_at END AS asked_at
         FROM (
-            SELECT digest, origin, max(size) AS size, max(silent_since) AS silent_since, max(audited_at) AS audited_at
+            SELECT digest, origin, max(size) AS size, min(silent_since) AS silent_since, max(audited_at) AS audited_at
             FROM borrowed_links GROUP BY digest, origin
         ) AS loans
         LEFT JOIN origins ON origins.digest = loans.digest AND origins.repository = loans.origin
@@ -30,8 +32,15 @@ _LIST_DUE = """
 """
 _NOTE_ANSWER = "UPDATE borrowed_links SET audited_at = ?, silent_since = NULL WHERE digest = ? AND origin = ?"
 _NOTE_SILENCE = """
-    UPDATE borrowed_links SET audited_at = ?, silent_since = coalesce(silent_since, ?) WHERE digest = ? AND origin = ?
+    UPDATE borrowed_links SET audited_at = ?, silent_since = CASE
+        WHEN silent_since IS NULL OR EXISTS (
+            SELECT 1 FROM origins
+            WHERE origins.digest = borrowed_links.digest AND origins.repository = borrowed_links.origin
+            AND origins.seen_at >= borrowed_links.silent_since
+        ) THEN ? ELSE silent_since END
+    WHERE digest = ? AND origin = ?
 """
+_FIND_SILENCE = "SELECT min(silent_since) FROM borrowed_links WHERE digest = ? AND origin = ?"
 # What is in trouble, and then all that names it, up to what has a tag or is named by nothing else there.
 _LIST_AT_RISK = """
     WITH RECURSIVE troubled (repository, digest, origin, silent_since) AS (
@@ -65,14 +74,10 @@ _LIST_AT_RISK = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueLoan:
-    """A blob whose origin is to be asked. `is_known`: the ledger says that it has it.
-
-    `silent_since`: when it was asked first of those times that it has not answered.
-    """
+    """A blob whose origin is to be asked. `is_known`: the ledger says that it has it."""
 
     origin: Origin
     is_known: bool
-    silent_since: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +115,13 @@ class Audits:
         async with self._database.transaction() as connection:
             await connection.execute(_NOTE_ANSWER, (now, str(origin.digest), origin.repository))
 
-    async def note_silence(self, origin: Origin, *, now: float) -> None:
-        """Note that it has not."""
+    async def note_silence(self, origin: Origin, *, now: float) -> float:
+        """Note that it has not, and return when it was asked first of those times that it has not answered."""
+        key = str(origin.digest), origin.repository
         async with self._database.transaction() as connection:
-            await connection.execute(_NOTE_SILENCE, (now, now, str(origin.digest), origin.repository))
+            await connection.execute(_NOTE_SILENCE, (now, now, *key))
+            ((since,),) = await connection.execute_fetchall(_FIND_SILENCE, key)
+        return now if since is None else float(since)
 
     async def list_at_risk(self, *, now: float) -> list[ImageAtRisk]:
         """Return the images that depend on an origin that is gone, or has been silent for a day."""
@@ -125,7 +133,7 @@ class Audits:
 
 
 def _due(row: tuple[Any, ...]) -> DueLoan:
-    digest, repository, size, silent_since, seen_at, media_type = row
+    digest, repository, size, seen_at, media_type = row
     origin = Origin(
         digest=parse_digest(digest),
         repository=repository,
@@ -133,7 +141,7 @@ def _due(row: tuple[Any, ...]) -> DueLoan:
         media_type=media_type or BLOB_TYPE,
         seen_at=seen_at or 0.0,
     )
-    return DueLoan(origin=origin, is_known=seen_at is not None, silent_since=silent_since)
+    return DueLoan(origin=origin, is_known=seen_at is not None)
 
 
 def _at_risk(repository: str, reference: str, rows: list[tuple[Any, ...]]) -> ImageAtRisk:

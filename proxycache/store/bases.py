@@ -4,6 +4,8 @@ A base is written `docker.io/library/python:3.12`: its repository's canonical na
 the origin ledger (store/origins); it has to be asked for anew only when the tag has moved.
 """
 
+import aiosqlite
+
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
 
@@ -12,10 +14,19 @@ _REMOVE = "DELETE FROM bases WHERE reference = ?"
 _LIST_ADDED = "SELECT reference FROM bases ORDER BY reference"
 _FIND_LEARNT = "SELECT digest FROM learnt_bases WHERE reference = ?"
 _NOTE_LEARNT = """
-    INSERT INTO learnt_bases (reference, digest, learnt_at) VALUES (?, ?, ?)
+    INSERT INTO learnt_bases (reference, repository, digest, learnt_at) VALUES (?, ?, ?, ?)
     ON CONFLICT (reference) DO UPDATE SET digest = excluded.digest, learnt_at = excluded.learnt_at
 """
 _FORGET_LEARNT = "DELETE FROM learnt_bases WHERE reference = ?"
+_FORGET_LEARNT_WITH = """
+    WITH RECURSIVE made_of (reference, digest) AS (
+        SELECT reference, digest FROM learnt_bases WHERE repository = ?
+        UNION
+        SELECT made_of.reference, manifest_references.digest FROM made_of
+        JOIN manifest_references ON manifest_references.manifest = made_of.digest
+    )
+    DELETE FROM learnt_bases WHERE reference IN (SELECT reference FROM made_of WHERE digest = ?)
+"""
 
 
 class Bases:
@@ -47,4 +58,12 @@ class Bases:
     async def note_learnt(self, reference: str, digest: Digest, *, now: float) -> None:
         """Note that all of `digest`, to which the base's tag points, is in the ledger."""
         async with self._database.transaction() as connection:
-            await connection.execute(_NOTE_LEARNT, (reference, str(digest), now))
+            await connection.execute(_NOTE_LEARNT, (reference, reference.rpartition(":")[0], str(digest), now))
+
+
+async def forget_learnt_with(connection: aiosqlite.Connection, repository: str, digest: Digest) -> None:
+    """Note that what was learnt of those bases of `repository` that are made of the blob is not in the ledger any more.
+
+    A part of the caller's transaction.
+    """
+    await connection.execute(_FORGET_LEARNT_WITH, (repository, str(digest)))

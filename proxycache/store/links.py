@@ -16,12 +16,16 @@ from proxycache.store.origins import BLOB_TYPE, Origin, record_origins
 _HAS_LINK = "SELECT 1 FROM links WHERE repository = ? AND digest = ?"
 _ADD_LINK = "INSERT INTO links (repository, digest) VALUES (?, ?) ON CONFLICT (repository, digest) DO NOTHING"
 _FIND_BLOB = "SELECT size, is_public, stored_at FROM blobs WHERE digest = ?"
+# What is filled anew ranks as what was never here at least: a stray, and what was on its way out, rank lower.
 _RECORD_BLOB = """
     INSERT INTO blobs (digest, size, is_public, stored_at, used_at, rank)
     VALUES (?, ?, ?, ?, ?, (SELECT level FROM space) + ?)
     ON CONFLICT (digest) DO UPDATE SET
-        is_public = CASE WHEN excluded.is_public = 1 THEN 1 ELSE blobs.is_public END, is_leaving = 0, is_scarce = 0
+        is_public = CASE WHEN excluded.is_public = 1 THEN 1 ELSE blobs.is_public END, is_leaving = 0, is_scarce = 0,
+        used_at = CASE WHEN excluded.used_at > blobs.used_at THEN excluded.used_at ELSE blobs.used_at END,
+        rank = CASE WHEN excluded.rank > blobs.rank THEN excluded.rank ELSE blobs.rank END
     WHERE blobs.is_leaving = 1 OR blobs.is_scarce = 1 OR (blobs.is_public = 0 AND excluded.is_public = 1)
+        OR blobs.rank < excluded.rank
 """
 
 

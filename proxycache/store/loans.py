@@ -8,28 +8,26 @@ from dataclasses import dataclass
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
 from proxycache.store.local_push import Needed, borrow, is_held, take_in
+from proxycache.store.made_of import with_made_of
 from proxycache.store.origins import Origin, record_origins
 
 _LIST_OF_REPOSITORY = """
     SELECT repository, digest, origin, size FROM borrowed_links WHERE repository = ? ORDER BY digest
 """
-_LIST_OF_TAG = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT digest FROM tags WHERE repository = ? AND tag = ?
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    )
+_LIST_OF_TAG = with_made_of(
+    "SELECT digest FROM tags WHERE repository = ? AND tag = ?",
+    """
     SELECT repository, digest, origin, size FROM borrowed_links
     WHERE repository = ? AND digest IN (SELECT digest FROM made_of) ORDER BY digest
-"""
+    """,
+)
 _LIST_NEEDED = """
     SELECT repository, digest, origin, size FROM borrowed_links WHERE NOT EXISTS (
         SELECT 1 FROM unneeded_borrowed_links WHERE unneeded_borrowed_links.repository = borrowed_links.repository
         AND unneeded_borrowed_links.digest = borrowed_links.digest
     ) ORDER BY repository, digest
 """
-_LIST_PINNED = """
+_PINNED = """
     WITH RECURSIVE pinned (repository, digest) AS (
         SELECT tags.repository, tags.digest FROM pins
         JOIN tags ON tags.repository = pins.repository WHERE pins.tag = '' OR pins.tag = tags.tag
@@ -37,26 +35,26 @@ _LIST_PINNED = """
         SELECT pinned.repository, manifest_references.digest FROM pinned
         JOIN manifest_references ON manifest_references.manifest = pinned.digest
     )
+"""
+_LIST_PINNED = f"""{_PINNED}
     SELECT repository, digest, origin, size FROM borrowed_links WHERE EXISTS (
         SELECT 1 FROM pinned WHERE pinned.repository = borrowed_links.repository
         AND pinned.digest = borrowed_links.digest
     ) ORDER BY repository, digest
-"""
+"""  # noqa: S608 - both texts are ours
+_FIND_PINNED = f"{_PINNED} SELECT digest FROM pinned WHERE repository = ?"  # noqa: S608 - both texts are ours
 _IS_KNOWN = """
     SELECT 1 WHERE EXISTS (SELECT 1 FROM local_manifests WHERE repository = ? AND ? = '')
     OR EXISTS (SELECT 1 FROM tags WHERE repository = ? AND tag = ?)
 """
 _LIST_MANIFESTS_OF_REPOSITORY = "SELECT digest, media_type FROM local_manifests WHERE repository = ? ORDER BY digest"
-_LIST_MANIFESTS_OF_TAG = """
-    WITH RECURSIVE made_of (digest) AS (
-        SELECT digest FROM tags WHERE repository = ? AND tag = ?
-        UNION
-        SELECT manifest_references.digest FROM made_of
-        JOIN manifest_references ON manifest_references.manifest = made_of.digest
-    )
+_LIST_MANIFESTS_OF_TAG = with_made_of(
+    "SELECT digest FROM tags WHERE repository = ? AND tag = ?",
+    """
     SELECT digest, media_type FROM local_manifests
     WHERE repository = ? AND digest IN (SELECT digest FROM made_of) ORDER BY digest
-"""
+    """,
+)
 _LIST_BORROWERS = "SELECT repository FROM borrowed_links WHERE digest = ? AND origin = ? ORDER BY repository"
 _IS_BORROWED = "SELECT 1 FROM borrowed_links WHERE repository = ? AND digest = ?"
 # That a blob is held gives nobody who names its digest a right to it; that it came from the origin, or is public, does.
@@ -133,6 +131,11 @@ class Loans:
     async def list_pinned(self) -> list[BorrowedBlob]:
         """Return what pinned tags, and all tags of pinned repositories, borrow."""
         return await self._list(_LIST_PINNED)
+
+    async def find_pinned(self, repository: str) -> set[Digest]:
+        """Return all that pinned tags of a repository are made of: what of it is lent would be adopted again."""
+        rows = await self._database.fetch(_FIND_PINNED, (repository,))
+        return {parse_digest(digest) for (digest,) in rows}
 
     async def is_known(self, repository: str, tag: str = "") -> bool:
         """Tell whether there is such a tag, or (none) anything in the repository."""

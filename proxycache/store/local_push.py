@@ -45,11 +45,14 @@ _LINK_SENT = """
     ON CONFLICT (repository, digest) DO UPDATE SET
         linked_at = excluded.linked_at, sent_bytes = local_links.sent_bytes + excluded.sent_bytes
 """
+# When one origin was asked, and what it said, says nothing of another one.
 _BORROW_BLOB = """
     INSERT INTO borrowed_links (repository, digest, origin, size, linked_at) SELECT ?, ?, ?, ?, ?
     WHERE NOT EXISTS (SELECT 1 FROM local_links WHERE repository = ? AND digest = ?)
     ON CONFLICT (repository, digest) DO UPDATE SET
-        origin = excluded.origin, size = excluded.size, linked_at = excluded.linked_at
+        origin = excluded.origin, size = excluded.size, linked_at = excluded.linked_at,
+        audited_at = CASE WHEN excluded.origin = borrowed_links.origin THEN borrowed_links.audited_at ELSE 0 END,
+        silent_since = CASE WHEN excluded.origin = borrowed_links.origin THEN borrowed_links.silent_since END
 """
 _END_LOAN = "DELETE FROM borrowed_links WHERE repository = ? AND digest = ?"
 _LINK_MANIFEST = """

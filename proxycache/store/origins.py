@@ -1,7 +1,7 @@
 """The origin ledger: which upstream repository has which blob, how large it is, and when it last showed that.
 
-It is learnt from every manifest and blob that comes through, and outlives what is evicted. Only facts are here; who may
-be told of them is decided elsewhere (registry/borrow).
+It is learnt from every manifest and blob that comes through, and outlives what is evicted, for a time (store/expiry).
+Only facts are here; who may be told of them is decided elsewhere (registry/borrow).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +11,16 @@ import aiosqlite
 
 from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest, parse_digest
+from proxycache.store.bases import forget_learnt_with
 from proxycache.store.database import Database
 
 BLOB_TYPE = "application/octet-stream"
 
 _RECORD = """
-    INSERT INTO origins (digest, repository, size, media_type, seen_at) VALUES (?, ?, ?, ?, ?)
+    INSERT INTO origins (digest, repository, size, media_type, seen_at, noted_at) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (digest, repository) DO UPDATE SET
-        seen_at = max(origins.seen_at, excluded.seen_at),
+        seen_at = CASE WHEN excluded.seen_at > origins.seen_at THEN excluded.seen_at ELSE origins.seen_at END,
+        noted_at = CASE WHEN excluded.noted_at > origins.noted_at THEN excluded.noted_at ELSE origins.noted_at END,
         size = CASE WHEN excluded.media_type = ? THEN excluded.size ELSE origins.size END,
         media_type = CASE WHEN excluded.media_type = ? THEN origins.media_type ELSE excluded.media_type END
 """
@@ -46,7 +48,7 @@ _RECORD_ALL_OF = """
 """
 _RECORD_DIFF_ID = "UPDATE origins SET diff_id = ? WHERE digest = ? AND (diff_id IS NULL OR diff_id <> ?)"
 _LIST_SAME_CONTENT = "SELECT DISTINCT digest FROM origins WHERE diff_id = ? AND digest <> ? ORDER BY digest LIMIT ?"
-_CONFIRM = "UPDATE origins SET seen_at = ? WHERE digest = ? AND repository = ?"
+_CONFIRM = "UPDATE origins SET seen_at = ?, noted_at = ? WHERE digest = ? AND repository = ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +105,14 @@ class Origins:
 
     async def confirm(self, origins: Iterable[Origin], *, now: float) -> None:
         """Note that these were seen again."""
-        values = [(now, str(origin.digest), origin.repository) for origin in origins]
+        values = [(now, now, str(origin.digest), origin.repository) for origin in origins]
         async with self._database.transaction() as connection:
             await connection.executemany(_CONFIRM, values)
 
     async def forget(self, digest: Digest, repository: str) -> None:
-        """Note that the repository no longer has the blob."""
+        """Note that the repository no longer has the blob; bases of it that are made of it are to be learnt anew."""
         async with self._database.transaction() as connection:
+            await forget_learnt_with(connection, repository, digest)
             await connection.execute(_FORGET, (str(digest), repository))
 
 
@@ -119,7 +122,10 @@ async def record_origins(connection: aiosqlite.Connection, origins: Iterable[Ori
     What type a blob is of only a manifest tells; how large it is, whoever saw the blob itself.
     """
     values = [
-        (str(each.digest), each.repository, each.size, each.media_type, each.seen_at, BLOB_TYPE, BLOB_TYPE)
+        (
+            *(str(each.digest), each.repository, each.size, each.media_type),
+            *(each.seen_at, each.seen_at, BLOB_TYPE, BLOB_TYPE),
+        )
         for each in origins
     ]
     await connection.executemany(_RECORD, values)

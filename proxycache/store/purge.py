@@ -45,6 +45,7 @@ _FORGET_ORIGIN = """
         WHERE borrowed_links.digest = origins.digest AND borrowed_links.origin = origins.repository
     )
 """
+_FORGET_LEARNT = "DELETE FROM learnt_bases WHERE repository = ?"
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Purge:
         for table, statement in _FORGET_ANSWER.items():
             await self._delete(statement, [(key,) for where, key in plan.answers if where == table])
         if wanted.is_all and wanted.used_before is None:
-            for statement in (_FORGET_VISIBILITY, _FORGET_ORIGIN):
+            for statement in (_FORGET_VISIBILITY, _FORGET_ORIGIN, _FORGET_LEARNT):
                 await self._delete(statement, [(name,) for name in wanted.names])
         gone = {tag.key for tag in plan.tags}
         leaving = []

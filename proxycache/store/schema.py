@@ -292,6 +292,17 @@ _LENT = (
     """,
 )
 
+# When each entry of the ledger was last noted, and so when it goes, see store/expiry; 0: not looked at yet. And of
+# which repository each base is, since a purge of that forgets it; what was learnt before may have been purged since,
+# and is learnt again.
+_AGES_OF_ORIGINS = (
+    "ALTER TABLE origins ADD COLUMN noted_at REAL NOT NULL DEFAULT 0",
+    "CREATE INDEX origins_by_age ON origins (noted_at)",
+    "DELETE FROM learnt_bases",
+    "ALTER TABLE learnt_bases ADD COLUMN repository TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX learnt_bases_by_repository ON learnt_bases (repository)",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _FIRST_TABLES,
     _AGES_OF_DOCUMENTS,
@@ -301,4 +312,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _REVOCATIONS,
     _BORROWED,
     _LENT,
+    _AGES_OF_ORIGINS,
 )

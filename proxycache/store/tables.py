@@ -7,6 +7,7 @@ from proxycache.store.audits import Audits
 from proxycache.store.bases import Bases
 from proxycache.store.database import Database
 from proxycache.store.documents import Documents
+from proxycache.store.expiry import Expiry
 from proxycache.store.garbage import Garbage
 from proxycache.store.links import Links
 from proxycache.store.loans import Loans
@@ -29,6 +30,7 @@ class Tables:
     audits: Audits
     bases: Bases
     documents: Documents
+    expiry: Expiry
     garbage: Garbage
     links: Links
     loans: Loans
@@ -50,6 +52,7 @@ class Tables:
             audits=Audits(database),
             bases=Bases(database),
             documents=Documents(database),
+            expiry=Expiry(database),
             garbage=Garbage(database),
             links=Links(database),
             loans=Loans(database),

@@ -5,7 +5,7 @@ A blob has no time limit in total: it may take as long as it makes progress.
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -118,19 +118,19 @@ async def open_blob(source: Source, wanted: WantedBlob) -> UpstreamBlob:
     return UpstreamBlob(source, response, announced)
 
 
-async def head_blob(source: Source, repository: RepositoryName, digest: Digest) -> int:
+async def head_blob(source: Source, repository: RepositoryName, digest: Digest, *, is_anonymous: bool = False) -> int:
     """Return a blob's size.
 
     A signed URL is good for GET only, and answers HEAD with 403: then, or where HEAD tells no length, the first byte
     is asked for.
     """
     wanted = WantedBlob(repository=repository, digest=digest, start=0, stop=1)
-    question = _question(repository, digest, method="HEAD", accepted=(200,))
+    question = _question(repository, digest, method="HEAD", accepted=(200,), is_anonymous=is_anonymous)
     with contextlib.suppress(UpstreamUnauthorized, UpstreamMisbehaved):
         async with await source.ask(question) as response:
             if response.content_length is not None:
                 return response.content_length
-    async with await source.ask(wanted.question()) as response:
+    async with await source.ask(replace(wanted.question(), is_anonymous=is_anonymous)) as response:
         total = read_announcement(source.upstream, response, wanted).total
     if total is None:
         raise UpstreamMisbehaved(source.upstream, "does not tell a blob's size")

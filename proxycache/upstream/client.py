@@ -48,17 +48,27 @@ class UpstreamClient:
         self._users = 0
         self._is_retired = False
 
-    async def head_manifest(self, repository: RepositoryName, reference: Reference) -> ManifestHead:
-        """Return what `reference` is now, without its bytes."""
-        return await self._ask(lambda source: manifests.head_manifest(source, repository, reference))
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference, *, is_anonymous: bool = False
+    ) -> ManifestHead:
+        """Return what `reference` is now, without its bytes; `is_anonymous`: as the upstream tells everybody."""
+
+        async def ask(source: Source) -> ManifestHead:
+            return await manifests.head_manifest(source, repository, reference, is_anonymous=is_anonymous)
+
+        return await self._ask(ask, avoid=self._mirrors.mirror_names if is_anonymous else frozenset())
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference, *, max_size: int) -> FetchedManifest:
         """Return the exact bytes; asked for by digest, they are the right ones. `max_size` is in bytes."""
         return await self._ask(lambda source: manifests.get_manifest(source, repository, reference, max_size=max_size))
 
-    async def head_blob(self, repository: RepositoryName, digest: Digest) -> int:
-        """Return a blob's size."""
-        return await self._ask(lambda source: blobs.head_blob(source, repository, digest))
+    async def head_blob(self, repository: RepositoryName, digest: Digest, *, is_anonymous: bool = False) -> int:
+        """Return a blob's size; `is_anonymous`: as the upstream tells everybody."""
+
+        async def ask(source: Source) -> int:
+            return await blobs.head_blob(source, repository, digest, is_anonymous=is_anonymous)
+
+        return await self._ask(ask, avoid=self._mirrors.mirror_names if is_anonymous else frozenset())
 
     @asynccontextmanager
     async def open_blob(

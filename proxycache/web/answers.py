@@ -1,7 +1,8 @@
 """Answers that are ready to be sent: header bytes prepared once, small bodies in a bounded memory.
 
 Only what anybody may have is remembered, by the exact target that was asked for. A remembered answer counts until a
-process takes something back (invariant 11: `revocations`), and a tag's no longer than it is fresh.
+process takes something back (invariant 11: `revocations`), a tag's no longer than it is fresh, and none longer than
+until the upstream is to be asked again who may read the repository.
 """
 
 import re

@@ -1,6 +1,5 @@
 """GET and HEAD of manifests and blobs (distribution-spec end-2 and end-3): parse, one job, render."""
 
-import math
 import os
 from typing import TypeAlias
 
@@ -41,7 +40,7 @@ async def get_manifest(exchange: Exchange) -> web.StreamResponse:
         body=body,
         kind="manifest",
         revocations=revocations,
-        fresh_until=manifest.fresh_until,
+        fresh_until=min(manifest.fresh_until, source.ask_again_at),
         digest=manifest.digest,
     )
     if source.is_for_anybody and manifest.cache == "hit" and not manifest.stale_because:
@@ -130,7 +129,7 @@ def _ready_blob(
         body=body,
         kind="blob",
         revocations=revocations,
-        fresh_until=math.inf,
+        fresh_until=source.ask_again_at,
         digest=parse_digest(exchange.endpoint.rest),
     )
     # A HEAD of a local blob is a promise to a pusher, which has to be made anew each time.

@@ -17,7 +17,7 @@ import pytest
 from proxycache.policy.permissions import AccessRule, Action
 from proxycache.registry.settings import AuthSettings
 from proxycache.upstream.settings import Secret
-from tests.builders import OCI_CONFIG, OCI_LAYER, Content, blob, image, json_content
+from tests.builders import OCI_CONFIG, OCI_INDEX, OCI_LAYER, Content, blob, image, index, json_content
 from tests.fakes.auth import TokenAuth
 from tests.fakes.clock import FakeClock
 from tests.fakes.upstream_registry import FakeRegistry
@@ -37,11 +37,24 @@ RULES = (
 )
 CONFIG = json_content({}, OCI_CONFIG)
 OPEN = image(layers=1, seed="open")
+# Of these everybody can have all upstream; ann has pushed the child, too, in the world where she has secrets.
+CHILD = image(layers=1, seed="child")
+OF_CHILD = (CHILD.manifest, *CHILD.blobs())
+PARENT = index([CHILD])
 UPSTREAM_S_SECRET = image(layers=1, seed="secret upstream")
 OWN_SECRET = blob(3000, seed="ann's own", media_type=OCI_LAYER)
 ANN_S_IMAGE = manifest_of(OWN_SECRET, config=CONFIG)
 SECRETS = (UPSTREAM_S_SECRET.layers[0], OWN_SECRET, UPSTREAM_S_SECRET.manifest, ANN_S_IMAGE)
-BLOBS = (*SECRETS, OPEN.layers[0])
+BLOBS = (*SECRETS, OPEN.layers[0], CHILD.layers[0])
+ON_CHILD = json_content(
+    {
+        "schemaVersion": 2,
+        "mediaType": OCI_INDEX,
+        "manifests": [CHILD.manifest.descriptor()],
+        "annotations": {"by": "us"},
+    },
+    OCI_INDEX,
+)
 LIE = manifest_of(*SECRETS[:2], config=CONFIG)
 STEPS = 120
 
@@ -77,6 +90,8 @@ def _step(choice: random.Random) -> Step:
     method, path, body = _request(choice, repository, wanted)
     told = path if body is None else body.body.decode()
     is_secret = who == "ann" and (repository == PRIVATE or any(secret.digest in told for secret in SECRETS))
+    # What she has of the child is not asked for upstream, so that nothing is learnt of it for everybody.
+    is_secret |= who == "ann" and repository == ANN_S and any(part.digest in told for part in OF_CHILD)
 
     async def ask(cache: Cache) -> Answer:
         if body is not None:
@@ -97,7 +112,7 @@ def _request(choice: random.Random, repository: str, wanted: Content) -> tuple[s
         case "mount":
             return "POST", f"blobs/uploads/?mount={wanted.digest}{source}", None
         case "push" if repository.startswith("local/"):
-            return "PUT", choice.choice(["1", "2"]), manifest_of(*layers, config=CONFIG)
+            return "PUT", choice.choice(["1", "2"]), choice.choice([manifest_of(*layers, config=CONFIG), ON_CHILD])
         case "manifest" | "push":
             return choice.choice(["HEAD", "GET"]), f"manifests/{tag}", None
         case _:
@@ -106,12 +121,14 @@ def _request(choice: random.Random, repository: str, wanted: Content) -> tuple[s
 
 async def run_world(cache: Cache, sequence: list[Step], *, has_secrets: bool) -> list[tuple[str, object]]:
     """Return what those who may not know them get."""
-    await cache.get_manifest(PUBLIC, "1")
+    for tag in ("1", "2"):
+        await cache.get_manifest(PUBLIC, tag)
     for name, repository in (("ann", ANN_S), ("mallory", MALLORY_S)):
         await push_blob(cache, CONFIG, repository, WHO[name])
     if has_secrets:
         await push_blob(cache, OWN_SECRET, ANN_S, WHO["ann"])
         assert (await put_manifest(cache, ANN_S_IMAGE, "1", ANN_S, WHO["ann"])).status == 201
+        await _push_child(cache)
         for path in ("manifests/1", f"blobs/{UPSTREAM_S_SECRET.layers[0].digest}"):
             assert (await cache.get(f"/v2/{PRIVATE}/{path}", WHO["ann"])).status == 200
         await cache.wait_for_fills()
@@ -124,6 +141,12 @@ async def run_world(cache: Cache, sequence: list[Step], *, has_secrets: bool) ->
             assert all(secret.body not in answer.body for secret in SECRETS), step.what
             got.append((step.what, (answer.status, answer.headers.get("Content-Length"), _told(answer))))
     return got
+
+
+async def _push_child(cache: Cache) -> None:
+    for each in CHILD.blobs():
+        await push_blob(cache, each, ANN_S, WHO["ann"])
+    assert (await put_manifest(cache, CHILD.manifest, "", ANN_S, WHO["ann"])).status == 201
 
 
 def _told(answer: Answer) -> object:
@@ -144,6 +167,7 @@ async def test_no_sequence_tells_of_what_only_somebody_else_may_read(
         upstream.repositories.clear()
         upstream.auth = TokenAuth(username="hub", password="secret", private={PRIVATE})
         upstream.add_image(PUBLIC, OPEN, tag="1")
+        upstream.add_image(PUBLIC, PARENT, tag="2")
         if has_secrets:
             upstream.add_image(PRIVATE, UPSTREAM_S_SECRET, tag="1")
         cache = await start(username="hub", password=Secret("secret"), visibility=visibility, auth=auth)

@@ -279,6 +279,28 @@ async def test_a_repository_that_becomes_private_stops_being_remembered(cache, u
     assert [each.status for each in got] == [404, 404]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", every_path(PUBLIC, OPEN)[1:])
+async def test_what_is_remembered_counts_no_longer_than_its_repository_is_known_to_be_public(
+    cache, upstream, clock, method, path
+):
+    for _ in range(2):
+        assert (await cache.get(path, ELSEWHERE)).status == 200
+    await cache.wait_for_fills(1 if "/blobs/" in path else 0)
+    held = [await cache.ask(method, path, ELSEWHERE) for _ in range(2)]
+    upstream.auth.private.add(PUBLIC)
+    upstream.auth.revoke_all()
+    asked = upstream.count()
+
+    clock.advance(86_399)
+    same_day = await cache.ask(method, path, ELSEWHERE)
+    assert upstream.count() == asked
+    clock.advance(2)
+    next_day = await cache.ask(method, path, ELSEWHERE)
+
+    assert [each.status for each in (*held, same_day, next_day)] == [200, 200, 200, 404]
+
+
 async def test_a_tag_that_does_not_exist_makes_no_repository_private(cache):
     missing = await cache.get_manifest(PUBLIC, "missing", ELSEWHERE)
 

@@ -126,6 +126,23 @@ def test_what_is_adopted_outlives_its_origin_and_what_is_not_is_told(
     assert [run(cache, "adopt", f"{APP}:none")[0], run(cache, "adopt", "alpine:3")[0]] == [1, 2]
 
 
+def test_the_owner_may_do_what_no_rule_gives_to_who_asks(tmp_path: Path, upstream: ThreadedRegistry) -> None:
+    upstream.add_image(NAME, BASE, tag="3")
+    rule = '{ who = "anonymous", repositories = ["local/**"], actions = ["pull", "push"] }'
+    with RunningCache(tmp_path, upstream.url, more=f"[auth]\naccess = [{rule}]") as cache:
+        added = run(cache, "bases", "add", "alpine:3")
+        for each in (*LAYERS, OWN, CONFIG):
+            assert send(cache, "POST", f"/v2/{APP}/blobs/uploads/?digest={each.digest}", each).status == 201
+        assert send(cache, "PUT", f"/v2/{APP}/manifests/1", IMAGE).status == 201
+        lent = run(cache, "lend", f"{APP}:1")
+        loans = count_loans(cache)
+        adopted = run(cache, "adopt", f"{APP}:1")
+
+        assert added == (0, f"added {CANONICAL}:3: {BASE.digest}, 2 images, 4 layers\n")
+        assert (lent[0], loans, adopted[0], count_loans(cache)) == (0, 2, 0, 0)
+        assert cache.get(manifest_path("3")).status in (401, 403)
+
+
 def test_images_at_risk_are_told_at_the_next_start(cache: RunningCache, upstream: ThreadedRegistry) -> None:
     upstream.add_image(NAME, BASE, tag="3")
     run(cache, "bases", "add", "alpine:3")

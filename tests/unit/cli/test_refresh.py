@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import proxycache
 from proxycache.store.database import Database
 from proxycache.store.layout import Layout
 from proxycache.store.tags import TagRow, Tags
@@ -223,6 +224,39 @@ def test_what_is_private_is_asked_for_with_our_credentials(
     told = refresh(config, PROXYCACHE_UPSTREAMS__DOCKER_IO__PASSWORD="secret")
 
     assert told == (0, f"new {ONE.digest}\n", "")
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_the_owner_needs_no_permit(
+    config: Path, configure: Configure, upstream: ThreadedRegistry, is_private: bool
+) -> None:
+    upstream.auth = TokenAuth(username="ann", password="secret", private={NAME} if is_private else set())
+    upstream.add_image(NAME, ONE, tag=TAG)
+    rule = '{ who = "anonymous", repositories = ["local/**"], actions = ["pull"] }'
+    configure(f'username = "ann"\n[auth]\naccess = [{rule}]')
+
+    told = refresh(config, PROXYCACHE_UPSTREAMS__DOCKER_IO__PASSWORD="secret")
+
+    assert told == (0, f"new {ONE.digest}\n", "")
+
+
+def test_the_rules_of_an_upstream_hold_for_the_owner_too(
+    config: Path, configure: Configure, upstream: ThreadedRegistry
+) -> None:
+    configure('deny = ["library/*"]\n[auth]\naccess = [{ who = "anonymous", actions = ["pull"] }]')
+
+    assert refresh(config) == (2, "", f"proxycache: docker.io/{NAME}: refused by the rules of this cache\n")
+    assert upstream.requests == []
+
+
+def test_only_the_command_line_opens_as_the_owner() -> None:
+    package = Path(proxycache.__file__).parent
+
+    callers = {
+        path.relative_to(package).parts for path in package.rglob("*.py") if ".open_as_owner(" in path.read_text()
+    }
+
+    assert callers == {("cli", "refresh.py")}
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxycache.store import documents, links, manifests, negatives, repositories, scarcity, tags
+from proxycache.store import documents, expiry, links, manifests, negatives, repositories, scarcity, tags
 from proxycache.store.schema import MIGRATIONS
 
 READS = {
     f"{table.__name__.rpartition('.')[2]}{name}": getattr(table, name)
-    for table in (documents, links, manifests, negatives, repositories, scarcity, tags)
+    for table in (documents, expiry, links, manifests, negatives, repositories, scarcity, tags)
     for name in vars(table)
-    if name.startswith(("_FIND", "_HAS", "_LIST", "_EXPIRE", "_MAKE", "_END"))
+    if name.startswith(("_FIND", "_HAS", "_LIST", "_EXPIRE", "_MAKE", "_END", "_KEEP", "_FORGET"))
 }
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from proxycache.oci.digest import parse_digest
-from proxycache.oci.names import Tag
+from proxycache.oci.names import RepositoryName, Tag
 from proxycache.upstream.client import UpstreamClient
-from proxycache.upstream.errors import UpstreamError, UpstreamUnreachable
+from proxycache.upstream.errors import UpstreamError, UpstreamUnauthorized, UpstreamUnreachable
 from proxycache.upstream.settings import Secret
 from tests.builders import image
 from tests.fakes.auth import Auth, BasicAuth, TokenAuth
@@ -75,6 +75,27 @@ async def test_mirrors_say_nothing_of_publicity(
 
     assert await make_client(mirrors=(second_registry.url,)).is_public("library/app", TAG)
     assert second_registry.count() == 0
+
+
+@pytest.mark.parametrize("what", ["blob", "manifest"])
+async def test_what_everybody_is_told_only_the_upstream_itself_says(
+    make_client: MakeClient, registry: FakeRegistry, second_registry: FakeRegistry, what: str
+) -> None:
+    """A mirror may give to us, without asking who we are, what is private upstream."""
+    secret = image(layers=1)
+    for each in (registry, second_registry):
+        each.add_image("library/secret", secret)
+    registry.auth = TokenAuth(username="ann", password="secret", private={"library/secret"})
+    client = make_client(mirrors=(second_registry.url,), username="ann", password=Secret("secret"))
+    name, digest = (
+        RepositoryName("library/secret"),
+        parse_digest((secret.layers[0] if what == "blob" else secret).digest),
+    )
+    head = client.head_blob if what == "blob" else client.head_manifest
+
+    await head(name, digest)
+    with pytest.raises(UpstreamUnauthorized):
+        await head(name, digest, is_anonymous=True)
 
 
 async def test_no_secret_is_in_what_is_said(registry: FakeRegistry, of_ann: UpstreamClient) -> None:
