@@ -163,7 +163,14 @@ class HeldUpload:
             write_record(self._record_path, record)
         mark_verified(self._record_path)
         self.record = replace(record, is_verified=True)
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # it would stay on the blob
+        self._share()
+
+    def _share(self) -> None:
+        """Let nobody have the file alone from here on: that would make readers of the blob take it for one that goes.
+
+        Whoever took its lock before the record said that it is verified is waited for, and lets go on seeing that.
+        """
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def _still_has(self, digest: Digest) -> bool:
         """Tell whether the verified bytes are here, of whoever was killed before they became the blob."""
@@ -171,6 +178,7 @@ class HeldUpload:
             self._descriptor = os.open(self._data_path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        self._share()
         is_whole = os.fstat(self._descriptor).st_size == self.record.offset
         return is_whole and (self._is_believed() or self._reads_as(digest))
 

@@ -3,14 +3,16 @@
 import hashlib
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from proxycache.oci.digest import digest_of
+from proxycache.oci.digest import Digest, digest_of
 from proxycache.oci.errors import BlobUploadUnknown
 from proxycache.store.blobs import BlobStore
 from proxycache.store.errors import StoreUnusable
 from proxycache.store.layout import Layout
+from proxycache.store.leases import try_lock
 from proxycache.store.upload_record import write_record
 from proxycache.store.uploads import Uploads
 from tests.unit.store.upload_sessions import (
@@ -215,6 +217,38 @@ async def test_a_published_session_whose_blob_has_gone_is_unknown(
             upload.publish(DIGEST, blobs)
 
     assert list(layout.uploads.iterdir()) == []
+
+
+class WatchedBlobs(BlobStore):
+    """Tells whether anybody could have the file alone that is about to become a blob."""
+
+    could_be_locked: bool | None = None
+
+    def publish(self, digest: Digest, source: Path) -> None:
+        descriptor = os.open(source, os.O_RDONLY)
+        try:
+            self.could_be_locked = try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+        super().publish(digest, source)
+
+
+@pytest.mark.parametrize("is_after_a_kill", [False, True])
+async def test_nobody_can_lock_what_becomes_a_blob(
+    uploads: Uploads, layout: Layout, blobs: BlobStore, is_after_a_kill: bool
+) -> None:
+    if is_after_a_kill:
+        session = await kill_when_verified(uploads, layout, blobs)
+    else:
+        session = await uploads.start(NAME, "sha256")
+        await append(uploads, session, CONTENT)
+    watched = WatchedBlobs(layout)
+
+    async with other_worker(layout).hold(session, NAME) as upload:
+        assert upload.matches(DIGEST)
+        upload.publish(DIGEST, watched)
+
+    assert watched.could_be_locked is False
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o444])
