@@ -144,8 +144,13 @@ class LocalPuller:
             except TimeoutError:
                 error = UpstreamUnreachable(source.upstream, "gave no answer in time", timed_out=True)
                 failures[source.upstream] = error
-            except (UpstreamNotFound, UpstreamUnauthorized) as error:
+            except UpstreamNotFound as error:
                 absent = error
+            except UpstreamUnauthorized as error:
+                if source.client.has_credentials:  # it is our password that was refused, and nobody else's
+                    failures[source.upstream] = UpstreamUnreachable(source.upstream, f"refuses us: {error.reason}")
+                else:
+                    absent = error
             except UpstreamError as error:
                 failures[source.upstream] = error
         failure = next(iter([*failures.values(), *sources.untold]), absent)

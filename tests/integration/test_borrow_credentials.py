@@ -66,6 +66,20 @@ async def test_a_password_that_counts_no_more_is_not_taken_for_no(
     assert [set(await ledger(cache, layer)) for layer in BASE.layers] == [{CANONICAL}, {CANONICAL}]
 
 
+async def test_a_password_that_counts_no_more_is_told_as_our_trouble(
+    start: StartCache, upstream: FakeRegistry, clock: FakeClock
+) -> None:
+    cache = await start_with_password(start, upstream)
+    await learn(cache, upstream)
+    await push_on_base(cache)
+    let_in(upstream, "changed", NAME)
+    clock.advance(HOUR)
+
+    answer = await cache.get(f"/v2/{APP}/blobs/{FIRST_LAYER.digest}")
+
+    assert (answer.status, b"refuses us" in answer.body) == (502, True)
+
+
 async def test_what_everybody_is_told_counts_as_an_answer(
     start: StartCache, upstream: FakeRegistry, clock: FakeClock
 ) -> None:
