@@ -1,6 +1,7 @@
 """What lies on the disk, as `du` sees it."""
 
 import contextlib
+import os
 from pathlib import Path
 
 
@@ -15,3 +16,12 @@ def taken(directory: Path) -> int:
             status = path.lstat()
             sizes[status.st_ino] = status.st_blocks * 512
     return sum(sizes.values())
+
+
+def open_files(path: Path) -> list[str]:
+    """Return what this process has open of `path`, or below it, as often as it has; what goes meanwhile is missed."""
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(each))
+    return [name for name in found if name.startswith(str(path))]

@@ -15,7 +15,7 @@ from proxycache.config.units import parse_duration
 from proxycache.store.blobs import BlobStore
 from proxycache.store.layout import Layout
 from proxycache.store.purge import Purged, Wanted, batches
-from proxycache.store.removal import remove_files
+from proxycache.store.removal import Removed, remove_files
 from proxycache.store.tables import Tables
 from proxycache.store.usage import Candidate
 
@@ -59,9 +59,9 @@ def purge(
         if dry_run:
             return _Outcome(purged=purged, gone=purged.leaving, left=purged.left)
         gone = await _remove(tables, blobs, purged.leaving)
-        left = await _remove(tables, blobs, purged.left)
-        being_read = len(purged.leaving) + len(purged.left) - len(gone) - len(left)
-        return _Outcome(purged=purged, gone=gone, left=left, being_read=being_read)
+        left = await _remove_left(tables, blobs, purged.left)
+        being_read = len(gone.stayed) + len(left.stayed)
+        return _Outcome(purged=purged, gone=gone.gone, left=left.gone, being_read=being_read)
 
     _tell(selection, with_tables(settings, run), is_dry=dry_run)
 
@@ -84,17 +84,26 @@ async def _wanted(tables: Tables, selection: Selection, used_before: float | Non
     )
 
 
-async def _remove(tables: Tables, blobs: BlobStore, leaving: Sequence[Candidate]) -> list[Candidate]:
-    """Remove the files, then the rows; return what is gone.
+async def _remove(tables: Tables, blobs: BlobStore, leaving: Sequence[Candidate]) -> Removed:
+    """Remove the files, then the rows.
 
     A blob that somebody reads stays, and keeps its mark: the next purge finds it, or the hourly collection.
     """
-    gone: list[Candidate] = []
+    gone, stayed = list[Candidate](), list[Candidate]()
     for some in batches(leaving):
         removed = await remove_files(blobs, tables.usage, some)
         await tables.usage.forget(removed.gone, blobs.has)
         gone += removed.gone
-    return gone
+        stayed += removed.stayed
+    return Removed(gone=gone, stayed=stayed)
+
+
+async def _remove_left(tables: Tables, blobs: BlobStore, left: Sequence[Candidate]) -> Removed:
+    """Remove what is still needed by nothing, though an earlier purge could not remove it."""
+    removed = [await _remove(tables, blobs, await tables.usage.choose_unneeded(some)) for some in batches(left)]
+    return Removed(
+        gone=[item for each in removed for item in each.gone], stayed=[item for each in removed for item in each.stayed]
+    )
 
 
 def _tell(selection: Selection, outcome: _Outcome, *, is_dry: bool) -> None:

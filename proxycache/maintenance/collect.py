@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from proxycache.clock import Clock
@@ -10,8 +10,9 @@ from proxycache.maintenance.schedule import run_hourly_in_turn
 from proxycache.store.blobs import BlobStore
 from proxycache.store.garbage import Foreseen, Garbage, Moment
 from proxycache.store.leases import Leases
-from proxycache.store.removal import remove_files
-from proxycache.store.usage import Usage
+from proxycache.store.purge import batches
+from proxycache.store.removal import Removed, remove_files
+from proxycache.store.usage import Candidate, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,19 @@ class Collector:
         """
         links = await self.garbage.remove_unneeded(await self._moment())
         await self.garbage.let_go(await self.garbage.list_orphans())
-        removed = await remove_files(self.blobs, self.usage, await self.usage.list_leaving())
+        removed = [await self._remove(some) for some in batches(await self.usage.list_leaving())]
+        return Collected(
+            links=links,
+            blobs=sum(len(each.gone) for each in removed),
+            size=sum(each.size for each in removed),
+            stayed=sum(len(each.stayed) for each in removed),
+        )
+
+    async def _remove(self, marked: Sequence[Candidate]) -> Removed:
+        """Remove what is still needed by nothing: a tag may have come that nobody has read yet."""
+        removed = await remove_files(self.blobs, self.usage, await self.usage.choose_unneeded(marked))
         await self.usage.forget(removed.gone, self.blobs.has)
-        return Collected(links=links, blobs=len(removed.gone), size=removed.size, stayed=len(removed.stayed))
+        return removed
 
     async def _moment(self) -> Moment:
         return Moment(now=self.clock.now(), uploading=await asyncio.to_thread(self.list_uploading))

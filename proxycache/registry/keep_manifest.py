@@ -60,8 +60,10 @@ class ManifestKeeper:
                 await self._room.reserve(fetched.digest, len(fetched.body))
                 await keeping.enter_async_context(self._blobs.kept(fetched.digest))
                 await self._blobs.put(fetched.digest, fetched.body)
-            except (OSError, StoreError) as error:
+            except BaseException as error:
                 await self._room.release(fetched.digest)
+                if not isinstance(error, OSError | StoreError):
+                    raise
                 self._unkept.note(source.name, fetched.digest, error)
                 return
             await self._recorder.record_manifest(source, row, manifest.references())

@@ -17,7 +17,7 @@ from proxycache.registry.note_use import Uses
 from proxycache.store.blobs import BlobStore
 from proxycache.store.errors import StoreError, StoreFull
 from proxycache.store.leases import Leases
-from proxycache.store.removal import let_stay, remove_files
+from proxycache.store.removal import Removed, let_stay, remove_files
 from proxycache.store.space import LEASE, Space
 from proxycache.store.spool import Spools
 from proxycache.store.usage import FIRST, Candidate, Place, Usage
@@ -97,7 +97,7 @@ class RoomMaker:
         await run_to_end(self._services.space.close)
 
     async def work_ahead(self) -> None:
-        """Evict until there is some room for what comes next, if that can be had; raises StoreError.
+        """Evict until there is some room for what comes next, if that can be had; raises OSError.
 
         A broken bound is mended as far as it can be.
         """
@@ -112,20 +112,30 @@ class RoomMaker:
             await run_to_end(space.restore_ballast)
 
     async def _adopt_left_behind(self) -> None:
-        """See to it that the blobs of killed processes have rows, which count in place of what these promised."""
+        """See to it that blobs whose promise was left behind have rows, which count in its place.
+
+        What the database does not take stays promised until the next time.
+        """
         services = self._services
-        for digest in await run_to_end(services.space.left_behind):
-            async with services.blobs.kept(digest):
-                size = services.blobs.size(digest)
-                if size is not None:
-                    await services.usage.add_strays({digest: size}, now=services.clock.now())
-            await services.space.release(digest)
+        left = await run_to_end(services.space.left_behind)
+        if left:
+            await run_to_end(services.space.ballast.drop)  # a row is written before anything was evicted for it
+        try:
+            for digest in left:
+                async with services.blobs.kept(digest):
+                    size = services.blobs.size(digest)
+                    if size is not None:
+                        await services.usage.add_strays({digest: size}, now=services.clock.now())
+                await services.space.release(digest)
+        except StoreError as error:
+            logger.warning("published blobs have no rows yet", extra={"why": str(error)})
 
     async def _renew_allowance(self, digest: Digest, size: int) -> bool:
         """Get room for many small blobs, and give `digest` some; tell whether that could be."""
         space, allowance = self._services.space, self._services.space.allowance
         spent, promised = allowance.spent, allowance.size + sum(allowance.given.values())
         if not await self._make_room(space.renew_allowance, promised):
+            await run_to_end(allowance.write, allowance.owed)  # it may have been promised, and then not be there
             return False
         allowance.renewed(spent)
         return allowance.give(digest, size)
@@ -175,16 +185,20 @@ class RoomMaker:
         0: not even they are, since the rest is pinned, or owned, or another program's. Nobody would gain by it then
         that all that can go went.
         """
-        evictable = await self._evictable_bytes()
+        evictable = await self._evictable_bytes(lacking)
         with_headroom = lacking + self._services.space.headroom
         if with_headroom <= evictable:
             return with_headroom
         return lacking if lacking <= evictable else 0
 
-    async def _evictable_bytes(self) -> int:
+    async def _evictable_bytes(self, lacking: int) -> int:
+        """Return how much can go; what of it is pinned is not asked where all of it is less than `lacking`."""
         services = self._services
         spooled = await run_to_end(services.spools.idle_bytes, _IDLE_SECONDS)
         try:
+            cached = spooled + await services.usage.cached_bytes()
+            if cached < lacking:
+                return cached
             return spooled + await services.usage.evictable_bytes()
         except StoreError as error:
             logger.warning("cannot evict", extra={"why": str(error)})
@@ -201,6 +215,7 @@ class RoomMaker:
         after: Place | None = FIRST
         await self._write_uses()
         try:
+            freed += await self._remove_left(need - freed)
             while freed < need and after is not None:
                 batch, after = await services.usage.mark_leaving(after, need=need - freed, most=_BATCH)
                 freed += await self._remove(batch)
@@ -216,13 +231,30 @@ class RoomMaker:
         except StoreError as error:  # what is known of them has to do then
             logger.warning("uses not written down", extra={"why": str(error)})
 
+    async def _remove_left(self, need: int) -> int:
+        """Remove what somebody marked and did not come to remove, until `need` bytes are free; return how many are.
+
+        What of it stays keeps its mark, which a purge may rely on; what goes was not chosen by its rank, so that this
+        says nothing of the others.
+        """
+        blobs, usage = self._services.blobs, self._services.usage
+        freed, left = 0, await usage.list_leaving() if need > 0 else []
+        for start in range(0, len(left), _BATCH):
+            if freed >= need:
+                break
+            freed += await self._forget(await remove_files(blobs, usage, left[start : start + _BATCH]))
+        return freed
+
     async def _remove(self, batch: list[Candidate]) -> int:
-        """Remove the files of marked blobs, then their rows; return how many bytes that freed."""
+        """Remove the files of blobs that we marked, then their rows; return how many bytes that freed."""
         blobs, usage = self._services.blobs, self._services.usage
         removed = await remove_files(blobs, usage, batch)
         await let_stay(blobs, usage, removed.stayed)
         ranks = [candidate.rank for candidate in removed.gone if candidate.rank < MANIFEST_WORTH]
-        await usage.forget(removed.gone, blobs.has, level=max(ranks, default=0.0))
+        return await self._forget(removed, level=max(ranks, default=0.0))
+
+    async def _forget(self, removed: Removed, *, level: float = 0.0) -> int:
+        await self._services.usage.forget(removed.gone, self._services.blobs.has, level=level)
         if removed.gone:
             self._services.events.emit(BlobsEvicted(count=len(removed.gone), size=removed.size))
-        return removed.size
+        return removed.taken

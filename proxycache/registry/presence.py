@@ -4,7 +4,8 @@ Where there are rules, public content too: they are about repositories, and one 
 give what only others may have.
 
 The file is what counts; rows say who may have it. Where a row is missing (a crash came between file and row, the
-database is in trouble) the upstream is asked whether the repository has the blob, and the row is made.
+database is in trouble), or the blob is marked as leaving while it is still read, the upstream is asked whether the
+repository has it, and the row is made, without a mark: what is pulled again stays.
 """
 
 import asyncio

@@ -87,8 +87,7 @@ class ManifestPuller:
         try:
             if not with_body:
                 return await self._head(source, digest)
-            flight = self._flights.start_or_join((source.name, digest), lambda: self._fetch_in_turn(source, digest))
-            return _pulled(await asyncio.shield(flight), cache="miss")
+            return await self._join_fetch(source, digest)
         except UpstreamNotFound as answer:
             await self._recorder.record_absence(source, "manifest", str(digest), answer)
             raise
@@ -98,8 +97,13 @@ class ManifestPuller:
         if media_types.is_schema1(head.media_type):
             raise SchemaOneOnly(source.upstream)
         if head.size is None or media_types.is_generic(head.media_type):
-            return _pulled(await self._fetch(source, digest), cache="miss")
+            return await self._join_fetch(source, digest)
         return PulledManifest(digest=digest, media_type=head.media_type, size=head.size, body=None, cache="miss")
+
+    async def _join_fetch(self, source: UpstreamRepository, digest: Digest) -> PulledManifest:
+        """Fetch it together with all who ask meanwhile; it goes on for the others, and to be kept, when they leave."""
+        flight = self._flights.start_or_join((source.name, digest), lambda: self._fetch_in_turn(source, digest))
+        return _pulled(await asyncio.shield(flight), cache="miss")
 
     async def _fetch_in_turn(self, source: UpstreamRepository, digest: Digest) -> FetchedManifest:
         """Fetch it, unless another process did while we waited for our turn."""

@@ -54,11 +54,7 @@ class Recorder:
         """Note a published blob, and that `source`'s repository may serve it; room kept for it ends with that."""
         blob = self._blob_row(source, digest, BlobUse(size=size, uses=1, is_manifest=False))
 
-        async def write() -> None:
-            await self._tables.links.record(blob, repository=source.name)
-            await self._space.release(digest)
-
-        await self._soon(write)
+        await self._soon(lambda: self._tables.links.record(blob, repository=source.name), room_of=digest)
 
     async def record_manifest(
         self, source: UpstreamRepository, row: ManifestRow, references: Sequence[Descriptor]
@@ -66,11 +62,9 @@ class Recorder:
         """Note a published manifest, what it references, and that `source`'s repository may serve it: its room ends."""
         blob = self._blob_row(source, row.digest, BlobUse(size=row.size, uses=1, is_manifest=True))
 
-        async def write() -> None:
-            await self._tables.manifests.record(row, references, blob, repository=source.name)
-            await self._space.release(row.digest)
-
-        await self._soon(write)
+        await self._soon(
+            lambda: self._tables.manifests.record(row, references, blob, repository=source.name), room_of=row.digest
+        )
 
     async def record_media_type(self, digest: Digest, media_type: str) -> None:
         """Note what an upstream calls a manifest that is here already, pushed by somebody perhaps."""
@@ -149,18 +143,23 @@ class Recorder:
             logger.warning("database in trouble", extra={"why": str(error)})
             return None
 
-    async def _soon(self, write: Callable[[], Awaitable[None]]) -> None:
-        task = self._tasks.spawn("record", self._until_done(write))
+    async def _soon(self, write: Callable[[], Awaitable[None]], *, room_of: Digest | None = None) -> None:
+        task = self._tasks.spawn("record", self._until_done(write, room_of))
         await asyncio.wait([task], timeout=_PATIENCE_SECONDS)
 
-    async def _until_done(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _until_done(self, write: Callable[[], Awaitable[None]], room_of: Digest | None) -> None:
+        """Write until it is done, which ends the room of `room_of`, or given up: then it is left behind."""
         for delay in (*_RETRY_SECONDS, None):
             try:
                 with self._tasks.finishing():
                     await write()
+                    if room_of is not None:
+                        await self._space.release(room_of)
             except StoreError as error:
                 if delay is None:
                     logger.error("row given up", extra={"why": str(error)})
+                    if room_of is not None:
+                        await self._space.leave(room_of)
                     return
                 await asyncio.sleep(delay)
             else:

@@ -7,6 +7,7 @@ shortened as room is given away: until it is renewed, what was given counts twic
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -51,6 +52,11 @@ class Allowance:
         """All that was ever given."""
         return self._spent
 
+    @property
+    def owed(self) -> int:
+        """How much has to stay promised: what is on its way, and what may still be given."""
+        return self._left + sum(self.given.values())
+
     def renewed(self, spent_before: int) -> None:
         """The file holds a whole allowance again, as of when `spent` was `spent_before`."""
         self._left = self.size - (self._spent - spent_before)
@@ -81,19 +87,22 @@ class Allowance:
             self._left = 0
 
 
-def promised_by(path: Path, *, removes_dead: bool = True) -> int:
-    """*Blocking.* Return what the file of a living process promises; the file of a dead one is removed."""
+def promised_by(path: Path, outlives: Callable[[Path], bool] = lambda _: False) -> int:
+    """*Blocking.* Return what the file of a living process promises; the file of a dead one is removed.
+
+    One that `outlives` its process stays, and promises what it did.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
     try:
         size = os.fstat(descriptor).st_size
-        if not try_lock(descriptor):
+        # Of no size: its owner has made it this moment, and is about to lock it.
+        if not size or not try_lock(descriptor) or outlives(path):
             return size
-        if size and removes_dead:  # else its owner has made it this moment, and is about to lock it
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
         return 0
     finally:
         os.close(descriptor)

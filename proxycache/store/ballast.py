@@ -12,6 +12,7 @@ from proxycache.store.settings import StorageSettings
 
 _MOST_BYTES = 4 * 1024 * 1024
 _SHARE_OF_BUDGET = 64
+_STAT_BLOCK_BYTES = 512  # of st_blocks, whatever the file system's own are (inode(7))
 
 
 class Ballast:
@@ -32,13 +33,13 @@ class Ballast:
 
     def make(self, free: int) -> None:
         """Make it, if it is not as it should be and `free` bytes suffice for that."""
-        if self._taken() == self.size or free < self.missing:
+        if free < self.missing or (not self.missing and self._length() == self.size):
             return
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.ftruncate(descriptor, self.size)
                 os.posix_fallocate(descriptor, 0, self.size)
+                os.ftruncate(descriptor, self.size)  # of a larger budget's
             finally:
                 os.close(descriptor)
         except OSError:  # somebody was faster
@@ -46,6 +47,13 @@ class Ballast:
                 self._path.unlink()
 
     def _taken(self) -> int:
+        """Return what the disk has given for it, which may be less than it is long: who made it was killed."""
+        try:
+            return self._path.stat().st_blocks * _STAT_BLOCK_BYTES
+        except OSError:
+            return 0
+
+    def _length(self) -> int:
         try:
             return self._path.stat().st_size
         except OSError:

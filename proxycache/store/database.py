@@ -103,15 +103,17 @@ class Database:
     async def snapshot(self) -> AsyncIterator[aiosqlite.Connection]:
         """Yield a connection for questions that need temporary tables, and see one state of everything else.
 
-        They wait for no other process that writes, and none for them.
+        They wait for no other process that writes, and none for them. What is in temporary tables stays there.
         """
         async with self.turn_to_write():
             with _failures_named(self._path):
                 await self._writer.execute("BEGIN DEFERRED")
                 try:
                     yield self._writer
-                finally:
+                    await self._writer.commit()
+                except BaseException:
                     await self._writer.rollback()
+                    raise
 
     @asynccontextmanager
     async def transaction(self, *, is_durable: bool = False) -> AsyncIterator[aiosqlite.Connection]:

@@ -14,6 +14,8 @@ import aiosqlite
 
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
+from proxycache.store.pins import find_pinned
+from proxycache.store.unneeded import Unneeded, find_unneeded
 
 GRACE_SECONDS = 3_600.0
 LONGEST_GRACE_SECONDS = 86_400.0
@@ -34,12 +36,11 @@ _REMOVE_UNNEEDED = (
     """,
 )
 _LIST_ORPHANS = "SELECT digest FROM orphans"
-_SUM_LEAVING = """
-    SELECT count(*), coalesce(sum(size), 0) FROM blobs
-    WHERE is_leaving = 1 OR (
-        digest IN (SELECT digest FROM orphans) AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = blobs.digest)
-    )
+_LET_ALL_GO = """
+    UPDATE blobs SET is_owned = 0, is_leaving = 1
+    WHERE digest IN (SELECT digest FROM orphans) AND NOT EXISTS (SELECT 1 FROM links WHERE links.digest = blobs.digest)
 """
+_LIST_LEAVING = "SELECT digest FROM blobs WHERE is_leaving = 1"
 _FIND_ORPHAN = "SELECT EXISTS (SELECT 1 FROM links WHERE links.digest = ?) FROM orphans WHERE digest = ?"
 _RETURN_TO_CACHE = "UPDATE blobs SET is_owned = 0 WHERE digest = ?"
 _LET_GO = "UPDATE blobs SET is_owned = 0, is_leaving = 1 WHERE digest = ?"
@@ -75,14 +76,17 @@ class Garbage:
 
     async def foresee(self, moment: Moment) -> Foreseen:
         """Return what would go now: all is done, and undone."""
-        due, links = await self._list_due(moment), 0
+        due, links, leaving = await self._list_due(moment), 0, list[Unneeded]()
         with contextlib.suppress(_Undo):
             async with self._database.transaction() as connection:
                 for repository, before in due:
                     links += await _remove_unneeded(connection, repository, before)
-                ((blobs, size),) = await connection.execute_fetchall(_SUM_LEAVING)
+                await connection.execute(_LET_ALL_GO)
+                marked = [digest for (digest,) in await connection.execute_fetchall(_LIST_LEAVING)]
+                pinned = await find_pinned(connection, marked)
+                leaving = [blob for blob in await find_unneeded(connection, marked) if blob.digest not in pinned]
                 raise _Undo
-        return Foreseen(links=links, blobs=blobs, size=size)
+        return Foreseen(links=links, blobs=len(leaving), size=sum(blob.size for blob in leaving))
 
     async def remove_unneeded(self, moment: Moment) -> int:
         """Remove the links whose grace is over: an hour after the repository's last push, but a day at most."""

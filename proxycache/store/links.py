@@ -13,9 +13,13 @@ from proxycache.oci.digest import Digest
 from proxycache.store.database import Database
 from proxycache.store.origins import BLOB_TYPE, Origin, record_origins
 
-_HAS_LINK = "SELECT 1 FROM links WHERE repository = ? AND digest = ?"
+# What is on its way out promises nothing: who finds its file all the same has it recorded, and so kept.
+_HAS_LINK = """
+    SELECT 1 FROM links WHERE repository = ? AND digest = ?
+    AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = links.digest AND blobs.is_leaving = 1)
+"""
 _ADD_LINK = "INSERT INTO links (repository, digest) VALUES (?, ?) ON CONFLICT (repository, digest) DO NOTHING"
-_FIND_BLOB = "SELECT size, is_public, stored_at FROM blobs WHERE digest = ?"
+_FIND_BLOB = "SELECT size, is_public, stored_at FROM blobs WHERE digest = ? AND is_leaving = 0"
 # What is filled anew ranks as what was never here at least: a stray, and what was on its way out, rank lower.
 _RECORD_BLOB = """
     INSERT INTO blobs (digest, size, is_public, stored_at, used_at, rank)
@@ -47,11 +51,11 @@ class Links:
         self._database = database
 
     async def has(self, name: str, digest: Digest) -> bool:
-        """Return whether the repository `name` may serve `digest`."""
+        """Return whether the repository `name` may serve `digest`; not while that is leaving."""
         return bool(await self._database.fetch(_HAS_LINK, (name, str(digest))))
 
     async def find(self, digest: Digest) -> BlobRow | None:
-        """Return what is known of the blob `digest`."""
+        """Return what is known of the blob `digest`; nothing while it is leaving."""
         rows = await self._database.fetch(_FIND_BLOB, (str(digest),))
         if not rows:
             return None

@@ -3,9 +3,10 @@
 What another repository or tag needs as well stays (store/unneeded), and so does what was pushed here. The blobs that
 nothing needs any more are marked as leaving; who asked for that removes their files (store/usage).
 
-What goes is looked for without holding up anybody who writes (store/purge_plan), and goes a little at a time: first the
-tags, so that what is pulled from then on is asked for anew, then blobs, each with its need and its pins looked at again
-in the transaction that marks it, then links. Who is killed in between has forgotten less, and is done by asking again.
+What goes is looked for without holding up anybody who writes (store/purge_plan), and goes a little at a time: first
+blobs, each with its need and its pins looked at again in the transaction that marks it; with the last of them the tags,
+and then links, since these are what all the rest is found by. Who is killed in between, or does not get a turn to
+write, has forgotten less, and is done by asking again. What is pulled meanwhile loses its mark, and stays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import TypeVar
 from proxycache.store.database import Database
 from proxycache.store.pins import find_pinned
 from proxycache.store.purge_plan import Group, Plan, Wanted, choose_leaving, make_plan
-from proxycache.store.unneeded import Aside, find_unneeded
+from proxycache.store.unneeded import find_unneeded, put_back
 from proxycache.store.usage import MARK, Candidate
 
 __all__ = ["Purge", "Purged", "Wanted", "batches"]
@@ -75,9 +76,13 @@ class Purge:
         """Forget what is wanted; `is_dry`: only tell what that would be."""
         async with self._database.snapshot() as connection:
             plan = await make_plan(connection, wanted)
-        if plan.pinned and not wanted.spares_pinned:
+        is_refused = bool(plan.pinned) and not wanted.spares_pinned
+        leaving = plan.leaving if is_dry or is_refused else await self._carry_out(wanted, plan)
+        async with self._database.snapshot() as connection:
+            for group in plan.groups:
+                await put_back(connection, group.aside)
+        if is_refused:
             return Purged(pinned=len(plan.pinned))
-        leaving = plan.leaving if is_dry else await self._carry_out(wanted, plan)
         return Purged(
             leaving=sorted(leaving, key=lambda item: str(item.digest)),
             left=plan.left,
@@ -88,21 +93,26 @@ class Purge:
 
     async def _carry_out(self, wanted: Wanted, plan: Plan) -> list[Candidate]:
         """Return the blobs that are marked now."""
-        await self._delete(_FORGET_TAG, [tag.key for tag in plan.tags])
         for table, statement in _FORGET_ANSWER.items():
             await self._delete(statement, [(key,) for where, key in plan.answers if where == table])
         if wanted.is_all and wanted.used_before is None:
             for statement in (_FORGET_VISIBILITY, _FORGET_ORIGIN, _FORGET_LEARNT):
                 await self._delete(statement, [(name,) for name in wanted.names])
-        gone = {tag.key for tag in plan.tags}
-        leaving = []
-        for group in plan.groups:
-            # A tag that is there again has been pulled since: it needs what it is made of.
-            tags = [key for key in group.aside.tags if key not in gone]
-            aside = Aside(repositories=group.aside.repositories, tags=tags)
-            for some in batches(group.leaving):
-                leaving += await self._mark(wanted, Group(leaving=some, aside=aside))
+        leaving = await self._mark_and_forget_tags(wanted, plan)
         await self._delete(_FORGET_LINK, plan.links)
+        return leaving
+
+    async def _mark_and_forget_tags(self, wanted: Wanted, plan: Plan) -> list[Candidate]:
+        """A tag goes with the last of the marks or behind it: as long as it is there, it tells what is still to do."""
+        tags = list(batches([tag.key for tag in plan.tags])) or [[]]
+        parts = [Group(leaving=some, aside=group.aside) for group in plan.groups for some in batches(group.leaving)]
+        leaving = []
+        for part in parts[:-1]:
+            leaving += await self._mark(wanted, part)
+        for part in parts[-1:]:
+            leaving += await self._mark(wanted, part, tags.pop(0))
+        for some in tags:
+            await self._delete(_FORGET_TAG, some)
         return leaving
 
     async def _delete(self, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
@@ -111,12 +121,14 @@ class Purge:
                 await connection.executemany(statement, some)
                 await connection.execute(_COUNT_REVOCATION)
 
-    async def _mark(self, wanted: Wanted, group: Group) -> list[Candidate]:
+    async def _mark(self, wanted: Wanted, group: Group, tags: Sequence[tuple[str, str]] = ()) -> list[Candidate]:
+        """Mark what still may go of the group, and forget `tags` with it."""
         async with self._database.transaction() as connection:
             digests = [str(item.digest) for item in group.leaving]
             unneeded = await find_unneeded(connection, digests, group.aside)
-            leaving, _ = choose_leaving(wanted, unneeded, await find_pinned(connection))
+            leaving, _ = choose_leaving(wanted, unneeded, await find_pinned(connection, digests))
             await connection.executemany(MARK, [(str(item.digest),) for item in leaving])
+            await connection.executemany(_FORGET_TAG, tags)
             await connection.execute(_COUNT_REVOCATION)
         return leaving
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import aiosqlite
 
 from proxycache.oci.digest import Digest, parse_digest
-from proxycache.store.pins import find_pinned
-from proxycache.store.unneeded import Aside, Unneeded, find_unneeded, list_made_of
+from proxycache.store.pins import list_pinned
+from proxycache.store.unneeded import Aside, Unneeded, find_unneeded, list_made_of, put_aside
 from proxycache.store.usage import Candidate
 
 # A tag is used when its manifest is; of one that is not held, it is known when its upstream was asked.
@@ -125,15 +125,16 @@ class _Found:
 
 
 async def make_plan(connection: aiosqlite.Connection, wanted: Wanted) -> Plan:
-    """Decide what goes."""
+    """Decide what goes; what is put aside for that stays aside for this connection, until it is put back."""
     found = await _find(connection, wanted)
-    pinned = await find_pinned(connection)
+    pinned = await list_pinned(connection)
     old = [tag for tag in found.tags if wanted.is_old(tag.used_at)]
     tags = [tag for tag in old if not (tag.is_pinned and wanted.spares_pinned)]
     spared = pinned if wanted.spares_pinned else set()
     links = [link for link in found.links if link[1] not in spared] if wanted.used_before is None else []
     groups, stay = [], {tag.digest for tag in old if tag.is_pinned}
     for digests, aside in await _ask(connection, wanted, found, tags):
+        await put_aside(connection, aside)
         leaving, kept = choose_leaving(wanted, await find_unneeded(connection, digests, aside), pinned)
         groups.append(Group(leaving=leaving, aside=aside))
         stay |= kept
@@ -165,7 +166,7 @@ def choose_leaving(wanted: Wanted, unneeded: Iterable[Unneeded], pinned: set[str
 async def _find_left(connection: aiosqlite.Connection, wanted: Wanted, others: set[str]) -> list[Candidate]:
     """Return what was marked before, by whoever was killed or found a reader, and what nothing has needed since."""
     marked = {digest for (digest,) in await connection.execute_fetchall(_LIST_MARKED)} - others
-    unneeded = await find_unneeded(connection, marked, Aside(repositories=(), tags=()))
+    unneeded = await find_unneeded(connection, marked)
     leaving, _ = choose_leaving(wanted, unneeded, others)
     return leaving
 

@@ -23,6 +23,11 @@ class Removed:
         """How many bytes are gone."""
         return sum(item.size for item in self.gone)
 
+    @property
+    def taken(self) -> int:
+        """How many bytes of the disk are free for that."""
+        return sum(item.taken for item in self.gone)
+
 
 async def remove_files(blobs: BlobStore, usage: Usage, leaving: Iterable[Candidate]) -> Removed:
     """Remove the files of marked blobs; one that the disk refuses to remove stays, and keeps no others here."""

@@ -6,13 +6,14 @@ when nothing is to come: its maker holds a lock on it, so that the promise of a 
 already has on disk counts on its reservation. Small blobs get theirs from an allowance of their process
 (store/allowance).
 
-A process that dies behind the publication of a blob leaves a reservation for what may have no row: that counts until
-`left_behind` is seen to.
+A process that dies behind the publication of a blob, or whose database does not take its row, leaves a reservation for
+what may have no row: that counts until `left_behind` is seen to.
 """
 
 import contextlib
 import fcntl
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class Space:
         self._settings = settings
         self.allowance = Allowance(layout.allowances, settings)
         self.ballast = Ballast(layout.ballast, settings)
-        self._reservations: dict[Digest, int] = {}  # their open and locked files
+        self._reservations: dict[str, int] = {}  # their open and locked files, by name
+        self._changing = threading.RLock()  # else one thread could close what another is about to lock
 
     def fits(self, size: int) -> bool:
         """Tell whether a blob of `size` bytes could be kept if there were nothing else."""
@@ -84,7 +86,8 @@ class Space:
         path = self._layout.reservation(digest)
         lacking = size - self._allocated(digest) - self.available(cached_bytes, besides=path.name)
         if lacking <= 0:
-            os.ftruncate(self._hold(digest, path), size)
+            with self._changing:
+                os.ftruncate(self._hold(path), size)
         return lacking
 
     def renew_allowance(self, promised: int, cached_bytes: int) -> int:
@@ -96,41 +99,60 @@ class Space:
 
     async def release(self, digest: Digest) -> None:
         """End the promise to `digest`, if there is one; of both kinds, since it may have outgrown the one."""
-        self.allowance.given.pop(digest, None)
-        await run_to_end(self._end_reservation, digest)
+        was_given = self.allowance.given.pop(digest, None) is not None
+        path = self._layout.reservation(digest)
+        if not was_given or path.name in self._reservations:
+            await run_to_end(self._end_reservation, path)
+
+    async def leave(self, digest: Digest) -> None:
+        """Leave the promise to a published `digest` behind, as a process does that dies: its row could not be made."""
+        await run_to_end(self._let_go, self._layout.reservation(digest).name)
 
     def left_behind(self) -> list[Digest]:
-        """*Blocking.* Return published blobs whose process died before it ended its promise: is their row there?
+        """*Blocking.* Return published blobs whose promise nobody ends any more: is their row there?
 
         Who has seen to the rows, under the lease, releases them.
         """
-        paths = self._layout.spools.glob("*.reserved")
-        found = {path: self._published(path) for path in paths}
-        return [digest for path, digest in found.items() if digest and not promised_by(path, removes_dead=False)]
+        left: list[Path] = []
+
+        def note(path: Path) -> bool:
+            left.append(path)
+            return True
+
+        for path in self._layout.spools.glob("*.reserved"):
+            if path.name not in self._reservations:
+                promised_by(path, outlives=note)
+        return [digest for digest in map(self._published, left) if digest]
 
     def close(self) -> None:
         """*Blocking.* End as a process does that dies: what is promised counts no more."""
         self.allowance.close()
-        while self._reservations:
-            os.close(self._reservations.popitem()[1])
+        for name in list(self._reservations):
+            self._let_go(name)
 
-    def _hold(self, digest: Digest, path: Path) -> int:
-        """Return the reservation of `digest`, open and locked."""
+    def _hold(self, path: Path) -> int:
+        """Return the reservation at `path`, open and locked."""
         while True:
-            descriptor = self._reservations.get(digest)
+            descriptor = self._reservations.get(path.name)
             if descriptor is None:
-                descriptor = self._reservations[digest] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._reservations[path.name] = descriptor
                 fcntl.flock(descriptor, fcntl.LOCK_SH)  # who looks whether we live holds it for a moment
             if is_same_file(descriptor, path):
                 return descriptor
-            os.close(self._reservations.pop(digest))  # it was a dead process's, and removed while we waited
+            os.close(self._reservations.pop(path.name))  # it was a dead process's, and removed while we waited
 
-    def _end_reservation(self, digest: Digest) -> None:
-        with contextlib.suppress(OSError):
-            self._layout.reservation(digest).unlink(missing_ok=True)
-        descriptor = self._reservations.pop(digest, None)
-        if descriptor is not None:
-            os.close(descriptor)
+    def _end_reservation(self, path: Path) -> None:
+        with self._changing:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            self._let_go(path.name)
+
+    def _let_go(self, name: str) -> None:
+        with self._changing:
+            descriptor = self._reservations.pop(name, None)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def restore_ballast(self) -> None:
         """*Blocking.* Make the ballast again if there is room for it."""
@@ -170,8 +192,8 @@ class Space:
 
     def _promised_by(self, path: Path) -> int:
         """Return what a reservation promises; where its blob is published, also that of a dead process."""
-        if self._published(path) is None:
-            return promised_by(path)
+        if path.name not in self._reservations:
+            return promised_by(path, outlives=lambda path: self._published(path) is not None)
         try:
             return path.stat().st_size
         except FileNotFoundError:

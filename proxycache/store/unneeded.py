@@ -6,26 +6,33 @@ their origin gives them again. The search goes from the blobs up to all that nam
 is asked about is near, all that there is are many. Everything here is a part of the caller's transaction.
 """
 
+import itertools
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiosqlite
 
+from proxycache.store.asked_about import ask_about
 from proxycache.store.made_of import with_made_of
 
-# Of this connection only; nothing of it is in the file, so that a dry run commits nothing.
+# Of this connection only, and kept from one transaction to the next; by number, so that questions do not mix.
 _PREPARE = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS asked_about (digest TEXT NOT NULL PRIMARY KEY)",
-    "CREATE TEMPORARY TABLE IF NOT EXISTS repositories_aside (name TEXT NOT NULL PRIMARY KEY)",
-    "CREATE TEMPORARY TABLE IF NOT EXISTS tags_aside (repository TEXT, tag TEXT, PRIMARY KEY (repository, tag))",
-    "DELETE FROM asked_about",
-    "DELETE FROM repositories_aside",
-    "DELETE FROM tags_aside",
+    """
+    CREATE TEMPORARY TABLE IF NOT EXISTS repositories_aside (
+        number INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (number, name)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TEMPORARY TABLE IF NOT EXISTS tags_aside (
+        number INTEGER NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (number, repository, tag)
+    ) WITHOUT ROWID
+    """,
 )
-_ASK_ABOUT = "INSERT INTO asked_about (digest) VALUES (?)"
-_PUT_REPOSITORY_ASIDE = "INSERT INTO repositories_aside (name) VALUES (?)"
-_PUT_TAG_ASIDE = "INSERT INTO tags_aside (repository, tag) VALUES (?, ?)"
+_PUT_REPOSITORY_ASIDE = "INSERT INTO repositories_aside (number, name) VALUES (?, ?)"
+_PUT_TAG_ASIDE = "INSERT INTO tags_aside (number, repository, tag) VALUES (?, ?, ?)"
+_PUT_BACK = ("DELETE FROM repositories_aside WHERE number = ?", "DELETE FROM tags_aside WHERE number = ?")
 _LIST_MADE_OF = with_made_of("SELECT digest FROM asked_about", "SELECT digest FROM made_of")
+# CROSS JOIN: in this order, else SQLite reads all tags and all blobs for each question.
 _FIND_UNNEEDED = """
     WITH RECURSIVE above (digest) AS (
         SELECT digest FROM asked_about
@@ -33,9 +40,10 @@ _FIND_UNNEEDED = """
         SELECT manifest_references.manifest FROM above
         JOIN manifest_references ON manifest_references.digest = above.digest
     ), needed (digest) AS (
-        SELECT above.digest FROM above JOIN tags ON tags.digest = above.digest
-        WHERE NOT EXISTS (
-            SELECT 1 FROM tags_aside WHERE tags_aside.repository = tags.repository AND tags_aside.tag = tags.tag
+        SELECT above.digest FROM above CROSS JOIN tags WHERE tags.digest = above.digest
+        AND NOT EXISTS (
+            SELECT 1 FROM tags_aside
+            WHERE tags_aside.number = ? AND tags_aside.repository = tags.repository AND tags_aside.tag = tags.tag
         )
         AND NOT EXISTS (
             SELECT 1 FROM local_manifests
@@ -45,14 +53,17 @@ _FIND_UNNEEDED = """
         SELECT above.digest FROM above
         JOIN blobs ON blobs.digest = above.digest AND blobs.is_leaving = 0
         JOIN links ON links.digest = above.digest
-        WHERE NOT EXISTS (SELECT 1 FROM repositories_aside WHERE repositories_aside.name = links.repository)
+        WHERE NOT EXISTS (
+            SELECT 1 FROM repositories_aside
+            WHERE repositories_aside.number = ? AND repositories_aside.name = links.repository
+        )
         UNION
         SELECT manifest_references.digest FROM needed
         JOIN manifest_references ON manifest_references.manifest = needed.digest
     )
     SELECT blobs.digest, blobs.size, blobs.rank, blobs.used_at
-    FROM asked_about JOIN blobs ON blobs.digest = asked_about.digest
-    WHERE blobs.is_owned = 0 AND blobs.digest NOT IN (SELECT digest FROM needed)
+    FROM asked_about CROSS JOIN blobs
+    WHERE blobs.digest = asked_about.digest AND blobs.is_owned = 0 AND blobs.digest NOT IN (SELECT digest FROM needed)
     ORDER BY blobs.digest
 """
 
@@ -71,25 +82,43 @@ class Unneeded:
 class Aside:
     """What counts as needing nothing: links of these repositories, and these tags, as repository and tag."""
 
-    repositories: Collection[str]
-    tags: Collection[tuple[str, str]]
+    repositories: Collection[str] = ()
+    tags: Collection[tuple[str, str]] = ()
+    number: int = field(default_factory=itertools.count(1).__next__)
+
+
+NOTHING = Aside()
 
 
 async def list_made_of(connection: aiosqlite.Connection, digests: Collection[str]) -> set[str]:
     """Return `digests` and all that they are made of, as far as manifests are known."""
-    await _prepare(connection, digests)
+    await ask_about(connection, digests)
     return {digest for (digest,) in await connection.execute_fetchall(_LIST_MADE_OF)}
 
 
-async def find_unneeded(connection: aiosqlite.Connection, digests: Collection[str], aside: Aside) -> list[Unneeded]:
-    """Return those of `digests`, in order, that are held, not owned, and needed by nothing but what is put aside."""
-    await _prepare(connection, digests)
-    await connection.executemany(_PUT_REPOSITORY_ASIDE, [(name,) for name in set(aside.repositories)])
-    await connection.executemany(_PUT_TAG_ASIDE, set(aside.tags))
-    return [Unneeded(*row) for row in await connection.execute_fetchall(_FIND_UNNEEDED)]
+async def put_aside(connection: aiosqlite.Connection, aside: Aside) -> None:
+    """Have `find_unneeded` know what is put aside, in this transaction and in those that follow, until `put_back`."""
+    await _prepare(connection)
+    await connection.executemany(_PUT_REPOSITORY_ASIDE, [(aside.number, name) for name in set(aside.repositories)])
+    await connection.executemany(_PUT_TAG_ASIDE, [(aside.number, *key) for key in set(aside.tags)])
 
 
-async def _prepare(connection: aiosqlite.Connection, digests: Collection[str]) -> None:
+async def put_back(connection: aiosqlite.Connection, aside: Aside) -> None:
+    """Put nothing aside any more."""
+    for statement in _PUT_BACK:
+        await connection.execute(statement, (aside.number,))
+
+
+async def find_unneeded(
+    connection: aiosqlite.Connection, digests: Collection[str], aside: Aside = NOTHING
+) -> list[Unneeded]:
+    """Return those of `digests`, in order, that are held, not owned, and needed by nothing but what was put aside."""
+    await _prepare(connection)
+    await ask_about(connection, digests)
+    rows = await connection.execute_fetchall(_FIND_UNNEEDED, (aside.number, aside.number))
+    return [Unneeded(*row) for row in rows]
+
+
+async def _prepare(connection: aiosqlite.Connection) -> None:
     for statement in _PREPARE:
         await connection.execute(statement)
-    await connection.executemany(_ASK_ABOUT, [(digest,) for digest in set(digests)])

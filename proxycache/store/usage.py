@@ -2,18 +2,18 @@
 
 Rows before files on the way out (invariant 2): a blob is marked as leaving, then its file is removed, then its row. Who
 is killed in between has its marks found by the next. A blob that somebody reads stays, and so does a pinned one: that
-is decided in the transaction that marks, so that a pin which was acknowledged holds.
+is decided in the transaction that marks, and looked at again before the file goes, so that a pin which was acknowledged
+holds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiosqlite
-
 from proxycache.oci.digest import Digest, parse_digest
 from proxycache.store.database import Database
 from proxycache.store.pins import PINNED, find_pinned
+from proxycache.store.unneeded import find_unneeded
 
 _CACHED_BYTES = "SELECT cached_bytes FROM space"
 # By digest: the plus keeps the index of all that is not owned out of it.
@@ -27,11 +27,27 @@ _FIND_USE = """
 _RECORD_USE = """
     UPDATE blobs SET used_at = ?, uses = uses + 1, rank = (SELECT level FROM space) + ? WHERE digest = ?
 """
-_LIST_LEAVING = "SELECT digest, size, rank, is_scarce FROM blobs WHERE is_leaving = 1 LIMIT ?"
-_LIST_LEAVING_UNPINNED = f"""
+_LIST_LEAVING = f"""
     SELECT digest, size, rank, is_scarce FROM blobs WHERE is_leaving = 1 AND digest NOT IN ({PINNED})
 """  # noqa: S608 - both texts are ours
-_IS_LEAVING = "SELECT 1 FROM blobs WHERE digest = ? AND is_leaving = 1"
+# From the blob up to all that names it; but where nothing is pinned, nowhere.
+_IS_LEAVING = """
+    WITH RECURSIVE above (digest) AS (
+        SELECT digest FROM blobs WHERE digest = ? AND is_leaving = 1
+        UNION
+        SELECT manifest_references.manifest FROM above
+        JOIN manifest_references ON manifest_references.digest = above.digest WHERE EXISTS (SELECT 1 FROM pins)
+    )
+    SELECT 1 FROM blobs WHERE digest = ? AND is_leaving = 1
+    AND NOT EXISTS (
+        SELECT 1 FROM above JOIN tags ON tags.digest = above.digest
+        JOIN pins ON pins.repository = tags.repository AND (pins.tag = '' OR pins.tag = tags.tag)
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM above JOIN links ON links.digest = above.digest
+        JOIN pins ON pins.repository = links.repository AND pins.tag = ''
+    )
+"""
 _LIST_NEXT = """
     SELECT digest, size, rank, is_scarce FROM blobs
     WHERE (is_scarce, rank, digest) > (?, ?, ?) AND is_leaving = 0 AND is_owned = 0
@@ -97,6 +113,11 @@ class Candidate:
         """Where it stands in the order in which blobs leave."""
         return self.is_scarce, self.rank, str(self.digest)
 
+    @property
+    def taken(self) -> int:
+        """What it takes on disk, in bytes, as `cached_bytes` counts."""
+        return -(-self.size // 4096) * 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryUse:
@@ -141,6 +162,8 @@ class Usage:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._pinned_bytes = 0
+        self._pinned_at: int | None = None
 
     async def cached_bytes(self) -> int:
         """Return what the cached blobs take on disk, in bytes."""
@@ -150,8 +173,11 @@ class Usage:
 
     async def evictable_bytes(self) -> int:
         """Return what the cached blobs that are not pinned take on disk, in bytes; some of them may be being read."""
-        ((pinned,),) = await self._database.fetch(_PINNED_BYTES)
-        return await self.cached_bytes() - int(pinned)
+        generation = self._database.generation()
+        if generation != self._pinned_at:  # what is pinned takes long to find where it is much
+            ((self._pinned_bytes,),) = await self._database.fetch(_PINNED_BYTES)
+            self._pinned_at = generation
+        return await self.cached_bytes() - self._pinned_bytes
 
     async def owned_bytes(self) -> int:
         """Return what the owned blobs take on disk, in bytes, each counted once."""
@@ -169,29 +195,40 @@ class Usage:
                     await connection.execute(_RECORD_USE, (now, gained, digest))
 
     async def mark_leaving(self, after: Place, *, need: int, most: int) -> tuple[list[Candidate], Place | None]:
-        """Mark what is to be removed next, behind `after`: enough for `need` bytes, `most` of them at most.
+        """Mark what is to be removed next, behind `after`: enough for `need` bytes on disk, `most` of them at most.
 
-        What somebody marked before and did not come to remove is among them. Also returns where to go on; None: these
-        were the last.
+        What is marked already is somebody else's, see `list_leaving`. Also returns where to go on; None: these were
+        the last.
         """
         async with self._database.transaction() as connection:
-            left = await _candidates(connection, _LIST_LEAVING, (most,))
-            ranked = await _candidates(connection, _LIST_NEXT, (*after, most))
-            pinned = await find_pinned(connection)
-            chosen = _enough([item for item in left + ranked if str(item.digest) not in pinned], need)
+            rows = await connection.execute_fetchall(_LIST_NEXT, (*after, most))
+            ranked = [_candidate(tuple(row)) for row in rows]
+            pinned = await find_pinned(connection, [str(item.digest) for item in ranked])
+            free = [item for item in ranked if str(item.digest) not in pinned]
+            chosen = _enough(free, need)
             await connection.executemany(MARK, [(str(item.digest),) for item in chosen])
+        if len(chosen) < len(free):
+            return chosen, chosen[-1].place if chosen else after
         return chosen, ranked[-1].place if ranked else None
 
     async def is_leaving(self, digest: Digest) -> bool:
-        """Tell whether the blob is still to go; raises StoreError where that cannot be told."""
-        return bool(await self._database.fetch(_IS_LEAVING, (str(digest),)))
+        """Tell whether the blob is still to go, and not pinned; raises StoreError where that cannot be told."""
+        return bool(await self._database.fetch(_IS_LEAVING, (str(digest), str(digest))))
 
     async def list_leaving(self) -> list[Candidate]:
         """Return what was marked and not removed: it was being read, or who marked it was killed.
 
         Not what is pinned by now.
         """
-        return [_candidate(row) for row in await self._database.fetch(_LIST_LEAVING_UNPINNED)]
+        return [_candidate(row) for row in await self._database.fetch(_LIST_LEAVING)]
+
+    async def choose_unneeded(self, marked: Sequence[Candidate]) -> list[Candidate]:
+        """Return what of `marked` nothing has come to need, and nobody to pin, since that was marked."""
+        digests = [str(item.digest) for item in marked]
+        async with self._database.transaction() as connection:
+            unneeded = {blob.digest for blob in await find_unneeded(connection, digests)}
+            pinned = await find_pinned(connection, digests)
+        return [item for item in marked if str(item.digest) in unneeded - pinned]
 
     async def unmark(self, digest: Digest) -> None:
         """Let the blob stay, for now; whoever asks makes sure that its file does (store/removal)."""
@@ -235,10 +272,6 @@ class Usage:
         return [NextToGo(digest=row[0], size=row[1], used_at=row[2], uses=row[3]) for row in rows]
 
 
-async def _candidates(connection: aiosqlite.Connection, sql: str, values: Sequence[object]) -> list[Candidate]:
-    return [_candidate(tuple(row)) for row in await connection.execute_fetchall(sql, values)]
-
-
 def _candidate(values: tuple[Any, ...]) -> Candidate:
     digest, size, rank, is_scarce = values
     return Candidate(digest=parse_digest(digest), size=size, rank=rank, is_scarce=bool(is_scarce))
@@ -250,5 +283,5 @@ def _enough(candidates: Sequence[Candidate], need: int) -> list[Candidate]:
         if need <= 0:
             break
         chosen.append(candidate)
-        need -= candidate.size
+        need -= candidate.taken
     return chosen

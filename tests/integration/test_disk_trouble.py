@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from proxycache.registry import record
 from proxycache.store.layout import Layout
-from tests.builders import image
+from tests.builders import blob, image
+from tests.disk import open_files
 from tests.fakes.faults import cut, no_length, stall, wrong_byte
 from tests.fakes.signals import Gate
 from tests.integration.harness import read
@@ -271,3 +273,27 @@ async def test_readiness_tells_of_a_directory_that_is_gone(cache):
     TROUBLES["no spools"](cache.parts.layout)
 
     assert ((await cache.get("/-/ready")).status, (await cache.get("/-/health")).status) == (503, 200)
+
+
+async def test_rows_that_are_given_up_leave_no_file_open_and_are_made_when_the_database_is_back(
+    cache, upstream, monkeypatch
+):
+    monkeypatch.setattr(record, "_RETRY_SECONDS", ())
+    room = cache.parts.fill_services.room
+    wanted = [upstream.add_blob(NAME, blob(SIZE, seed=number)) for number in range(3)]
+    with closing(sqlite3.connect(cache.parts.layout.database)) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON blobs BEGIN SELECT RAISE(ABORT, 'full'); END")
+
+        for each in wanted:
+            await cache.get(path_of(each.digest))
+        await cache.wait_for_fills(len(wanted))
+        async with asyncio.timeout(10):
+            while open_files(cache.parts.layout.spools):
+                await asyncio.sleep(0.01)
+        assert len(list(cache.parts.layout.spools.glob("*.reserved"))) == len(wanted)
+
+        other.execute("DROP TRIGGER full")
+    await room.work_ahead()
+
+    assert list(cache.parts.layout.spools.glob("*.reserved")) == []
+    assert await cache.parts.tables.usage.cached_bytes() >= len(wanted) * SIZE

@@ -16,7 +16,8 @@ from tests.builders import (
     referrer,
     schema1_manifest,
 )
-from tests.fakes.faults import answer, wrong_byte
+from tests.fakes.faults import answer, slow_headers, without_header, wrong_byte
+from tests.fakes.signals import Gate
 
 NAME = "library/alpine"
 IMAGES = {
@@ -228,3 +229,21 @@ async def test_a_sha512_manifest_is_checked_and_kept(cache, upstream):
 
     assert [(each.body, each.headers["Docker-Content-Digest"]) for each in got] == [(wanted.body, wanted.digest)] * 2
     assert upstream.count("GET") == 1
+
+
+async def test_a_client_that_leaves_its_head_does_not_end_the_fetch_that_answers_it(cache, upstream):
+    wanted, gate = upstream.add_image(NAME, IMAGES[OCI_MANIFEST]), Gate()
+    upstream.faults.add(without_header("Content-Length"), on=wanted.digest, method="HEAD")
+    upstream.faults.add(slow_headers(gate), on=wanted.digest, method="GET")
+
+    asking = asyncio.get_running_loop().create_task(cache.head_manifest(NAME, wanted.digest))
+    await gate.arrived.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    while cache.parts.metrics.requests.in_flight:
+        await asyncio.sleep(0.001)
+    gate.open()
+
+    assert (await cache.get_manifest(NAME, wanted.digest)).body == wanted.body
+    assert upstream.count("GET", wanted.digest) == 1

@@ -148,7 +148,11 @@ class RunningCache:
         self.process = self.spawn()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        event = str(self.wait_for_log("listening on")["event"])
+        try:
+            event = str(self.wait_for_log("listening on")["event"])
+        except BaseException:
+            self.kill_all()
+            raise
         self.port = int(event.rpartition(":")[2])
 
     def spawn(self) -> "subprocess.Popen[str]":
@@ -167,11 +171,11 @@ class RunningCache:
 
     def run(self) -> tuple[int, list[str]]:
         """Start what is expected to end by itself; return the exit code and the lines that it printed."""
-        process = self.spawn()
-        try:
-            printed, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        finally:
-            process.kill()
+        with self.spawn() as process:
+            try:
+                printed, _ = process.communicate(timeout=PATIENCE_SECONDS)
+            finally:
+                process.kill()
         return process.returncode, printed.splitlines()
 
     def _read_log(self) -> None:
@@ -236,7 +240,7 @@ class RunningCache:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         try:
             return sorted(map(int, children.read_text().split()), key=_started_at)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return []
 
     def wait_for_workers(self, count: int = 2) -> list[int]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from proxycache.oci.digest import parse_digest
+from proxycache.store.layout import Layout
 from tests.builders import Content, blob, content
 from tests.fakes.upstream_registry import ThreadedRegistry
 from tests.processes.caches import NAME, Answer, Connection, RunningCache, blob_path, wait_until
@@ -164,13 +166,27 @@ def test_a_disk_that_another_program_filled_to_the_last_byte_gets_its_free_room_
         if not is_running:
             assert cache.terminate() == 0  # the last one leaves no log that could be written to
             cache.kill_all()
+        left = leave_behind(cache.layout)
         fill_up(disk)
         if not is_running:
             cache.start()
 
         assert all(is_right(cache.get(blob_path(each.digest)), each.body) for each in held)
         wait_until(lambda: free_bytes(disk) >= MIN_FREE and cache.layout.ballast.exists(), "room")
+        assert not left.exists()
         cache.check_blobs()
+
+
+def leave_behind(layout: Layout) -> Path:
+    """Leave what a worker leaves that was killed between the publication of a blob and its row: it counts as long."""
+    published = blob(2 * MIB, seed="left behind")
+    digest = parse_digest(published.digest)
+    layout.blob(digest).parent.mkdir(parents=True, exist_ok=True)
+    layout.blob(digest).write_bytes(published.body)
+    reservation = layout.reservation(digest)
+    reservation.touch()
+    os.truncate(reservation, 2 * MIB)
+    return reservation
 
 
 def fill_up(disk: Path) -> None:

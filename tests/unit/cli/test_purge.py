@@ -173,6 +173,20 @@ def test_what_is_being_read_stays(directory: Path) -> None:
     assert result.stderr == "1 blobs stay: they are being read; ask again later\n"
 
 
+def test_what_has_come_to_be_needed_while_another_purge_ran_stays(directory: Path) -> None:
+    wanted = digest_of_tag(ALPINE, "3")
+    with BlobStore(Layout(directory)).open(wanted) or contextlib.nullcontext():
+        purge(directory, "alpine:3")
+    with contextlib.closing(sqlite3.connect(Layout(directory).database)) as database:
+        pulled = f"INSERT INTO tags VALUES ('{PYTHON}', '1', '{wanted}', 'm', {SIZE}, 1.0)"
+        database.execute(f"CREATE TRIGGER pulled AFTER DELETE ON tags BEGIN {pulled}; END")
+
+    result = purge(directory, "alpine:4")
+
+    assert (result.exit_code, result.output) == (0, "purged 1 blobs, 10 bytes\n")
+    assert BlobStore(Layout(directory)).has(wanted)
+
+
 @pytest.mark.parametrize("what", ["alpine", "alpine:3", f"alpine@{digest_of_tag(ALPINE, '3')}"])
 def test_what_was_being_read_goes_when_it_is_purged_again(directory: Path, what: str) -> None:
     reader = BlobStore(Layout(directory)).open(digest_of_tag(ALPINE, "3"))

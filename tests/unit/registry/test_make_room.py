@@ -52,10 +52,15 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-async def tables(layout: Layout) -> AsyncIterator[Tables]:
+async def database(layout: Layout) -> AsyncIterator[Database]:
     database = await Database.open(layout.database)
-    yield Tables.of(database)
+    yield database
     await database.close()
+
+
+@pytest.fixture
+def tables(database: Database) -> Tables:
+    return Tables.of(database)
 
 
 def room_in(layout: Layout, tables: Tables, space: Space, clock: FakeClock | None = None) -> RoomMaker:
@@ -169,3 +174,60 @@ async def test_a_blob_that_went_gets_no_row(layout: Layout, tables: Tables) -> N
 
     assert not layout.reservation(ONE).exists()
     assert await tables.usage.cached_bytes() == 0
+
+
+async def test_what_is_pinned_is_not_asked_where_all_that_is_cached_would_not_do(
+    layout: Layout, database: Database
+) -> None:
+    tables = Tables.of(database)
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=0, min_free=2**60))
+    await record(tables, ONE, MIB)
+    asked: list[str] = []
+    async with database.reading() as reader:
+        await reader.set_trace_callback(asked.append)
+
+    with pytest.raises(StoreFull):
+        await room_in(layout, tables, space).reserve(OTHER, 16 * MIB)
+
+    assert asked
+    assert not any("pins" in statement for statement in asked)
+
+
+async def test_rows_that_the_database_does_not_take_keep_nobody_from_evicting(
+    layout: Layout, database: Database
+) -> None:
+    tables = Tables.of(database)
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=100 * MIB, min_free=0))
+    left = digest_of(bytes(MIB))
+    await BlobStore(layout).put(left, bytes(MIB))
+    layout.reservation(left).touch()
+    os.truncate(layout.reservation(left), MIB)
+    await record(tables, ONE, 100 * MIB)
+    async with database.transaction() as connection:
+        await connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON blobs BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+
+    await room_in(layout, tables, space).work_ahead()
+
+    assert await tables.usage.cached_bytes() == 0
+    assert space.left_behind() == [left]
+
+
+async def test_room_for_small_blobs_that_is_lost_to_a_row_while_we_count_stays_promised_to_nobody(
+    layout: Layout, tables: Tables
+) -> None:
+    space = Space(layout, StorageSettings(directory=layout.directory, max_size=28 * MIB, min_free=0))
+    threads = GatedThreads()
+    room = room_in(layout, tables, space)
+    await tables.pins.add(f"{NAME}-{ONE.encoded[:8]}", "", now=1.0)
+    asyncio.get_running_loop().set_default_executor(threads)
+
+    reserving = asyncio.get_running_loop().create_task(room.reserve(OTHER, 1))
+    await threads.is_asked.wait()  # the rows are counted, the promises are not
+    await record(tables, ONE, 28 * MIB)
+    threads.gate.set()
+
+    with pytest.raises(StoreFull):
+        await reserving
+    assert [path.stat().st_size for path in layout.allowances.iterdir()] == [0]

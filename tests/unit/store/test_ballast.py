@@ -85,3 +85,24 @@ def test_nobody_else_gets_its_room_while_it_is_away(layout: Layout) -> None:
     assert layout.ballast.stat().st_size == MIB
     assert space.available(0) == 0
     assert space.available_on_disk() <= free
+
+
+def test_one_that_is_long_and_takes_nothing_is_not_made_yet(layout: Layout) -> None:
+    ballast = ballast_in(layout, 64 * MIB)
+    layout.ballast.touch()
+    os.truncate(layout.ballast, MIB)  # who made it was killed
+    assert ballast.missing == MIB
+
+    ballast.make(free=MIB)
+
+    assert layout.ballast.stat().st_blocks * 512 >= MIB
+    assert ballast.missing == 0
+
+
+def test_one_of_a_larger_budget_is_shortened(layout: Layout) -> None:
+    ballast_in(layout, 0).make(free=4 * MIB)
+
+    ballast_in(layout, 64 * MIB).make(free=0)
+
+    assert layout.ballast.stat().st_size == MIB
+    assert layout.ballast.stat().st_blocks * 512 < 2 * MIB

@@ -6,11 +6,12 @@ from proxycache.oci import media_types
 from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest, digest_of
 from proxycache.store.database import Database
-from proxycache.store.garbage import GRACE_SECONDS, LONGEST_GRACE_SECONDS, Moment
+from proxycache.store.garbage import GRACE_SECONDS, LONGEST_GRACE_SECONDS, Foreseen, Moment
 from proxycache.store.links import BlobRow
 from proxycache.store.local_push import ManifestPush, Needed
 from proxycache.store.manifests import ManifestRow
 from proxycache.store.tables import Tables
+from proxycache.store.usage import FIRST
 
 APP, OTHER, HUB = "local/app", "local/other", "docker.io/library/base"
 LAYER, MANIFEST = digest_of(b"layer"), digest_of(b"manifest")
@@ -207,3 +208,22 @@ async def test_in_any_order_no_image_loses_a_layer(tables: Tables, seed: int) ->
     for _ in range(300):
         await registry.chance.choice(steps)()
         await registry.check()
+
+
+@pytest.mark.parametrize(
+    "change", ["pins VALUES ('docker.io/library/base', '', 1.0)", "tags VALUES ('a', 'b', ?, '', 5, 1)"]
+)
+async def test_what_was_marked_and_is_pinned_or_needed_by_now_is_not_foreseen(
+    tables: Tables, database: Database, change: str
+) -> None:
+    await tables.links.record(
+        BlobRow(digest=LAYER, size=5, is_public=True, stored_at=1.0), repository="docker.io/library/base"
+    )
+    await tables.usage.mark_leaving(FIRST, need=1, most=1)
+    moment = Moment(now=LATER, uploading=())
+    assert await tables.garbage.foresee(moment) == Foreseen(links=0, blobs=1, size=5)
+
+    async with database.transaction() as connection:
+        await connection.execute(f"INSERT INTO {change}", (str(LAYER),) * change.count("?"))
+
+    assert await tables.garbage.foresee(moment) == Foreseen(links=0, blobs=0, size=0)

@@ -1,67 +1,24 @@
 """What a purge forgets, and what stays."""
 
-import asyncio
-from itertools import pairwise
-
 import pytest
 
-from proxycache.oci.descriptor import Descriptor
 from proxycache.oci.digest import Digest, digest_of
-from proxycache.policy.eviction import BlobUse, worth
 from proxycache.store.database import Database
-from proxycache.store.links import BlobRow
-from proxycache.store.manifests import ManifestRow
-from proxycache.store.purge import Purged, Wanted
+from proxycache.store.purge import Wanted
 from proxycache.store.tables import Tables
-from proxycache.store.tags import TagRow
-from tests.unit.turns import count_at_each_turn
-
-ALPINE, BUSYBOX = "docker.io/library/alpine", "docker.io/library/busybox"
-BASE, OWN, THIRD = digest_of(b"base"), digest_of(b"own"), digest_of(b"third")
-
-
-def blob_of(digest: Digest) -> BlobRow:
-    return BlobRow(digest=digest, size=10, is_public=True, stored_at=1.0)
-
-
-async def add_manifest(tables: Tables, name: str, content: str, *parts: Digest) -> Digest:
-    """Hold a manifest; as for public content, only the first repository that pulled a part has a link to it."""
-    manifest = digest_of(content.encode())
-    for part in parts:
-        if await tables.links.find(part) is None:
-            await tables.links.record(blob_of(part), repository=name)
-    references = [Descriptor(media_type="l", digest=part, size=10) for part in parts]
-    row = ManifestRow(digest=manifest, media_type="m", size=10)
-    await tables.manifests.record(row, references, blob_of(manifest), repository=name)
-    return manifest
-
-
-async def add_tag(tables: Tables, name: str, tag: str, digest: Digest) -> None:
-    await tables.tags.record(TagRow(repository=name, tag=tag, digest=digest, media_type="m", size=10, checked_at=1.0))
-
-
-async def add_image(tables: Tables, name: str, tag: str, *layers: Digest) -> Digest:
-    manifest = await add_manifest(tables, name, f"{name}:{tag}", *layers)
-    await add_tag(tables, name, tag, manifest)
-    return manifest
-
-
-async def use(tables: Tables, *digests: Digest, at: float) -> None:
-    await tables.usage.record_uses(
-        digests, lambda *use: worth(BlobUse(size=use[0], uses=use[1], is_manifest=use[2])), now=at
-    )
-
-
-async def purge(tables: Tables, wanted: Wanted) -> set[Digest]:
-    """Purge, having been told before what would go; return which blobs do."""
-    told = await tables.purge.forget(wanted, is_dry=True)
-    purged = await tables.purge.forget(wanted, is_dry=False)
-    assert told == purged
-    return leaving(purged)
-
-
-def leaving(purged: Purged) -> set[Digest]:
-    return {item.digest for item in purged.leaving}
+from tests.unit.store.purging import (
+    ALPINE,
+    BASE,
+    BUSYBOX,
+    OWN,
+    THIRD,
+    add_image,
+    add_manifest,
+    add_tag,
+    leaving,
+    purge,
+    use,
+)
 
 
 @pytest.fixture
@@ -331,83 +288,3 @@ async def test_what_nobody_has_a_link_to_and_what_was_not_found_is_known_too(tab
 
     assert (shared.is_known, leaving(shared)) == (True, {BASE})
     assert (absent.is_known, leaving(absent)) == (True, set())
-
-
-async def test_a_dry_run_changes_nothing(tables: Tables, database: Database) -> None:
-    manifest = await add_image(tables, ALPINE, "1", OWN)
-    await tables.negatives.record(f"tag {ALPINE} 2", "gone", until=100.0, now=1.0)
-    before = database.generation()
-
-    for wanted in (
-        Wanted(names=[ALPINE]),
-        Wanted(names=[ALPINE], is_tag="1".__eq__),
-        Wanted(names=[ALPINE], digest=manifest),
-    ):
-        assert leaving(await tables.purge.forget(wanted, is_dry=True)) == {manifest, OWN}
-
-    assert database.generation() == before
-    assert await tables.tags.list_tags(ALPINE) == ["1"]
-    assert await tables.links.has(ALPINE, OWN)
-    assert await tables.negatives.find(f"tag {ALPINE} 2", 2.0) == "gone"
-
-
-async def test_blobs_go_a_few_at_a_time_after_their_tags(tables: Tables, database: Database) -> None:
-    layers = [digest_of(str(number).encode()) for number in range(1200)]
-    async with database.transaction() as connection:
-        await connection.executemany(
-            "INSERT INTO blobs (digest, size, is_public, stored_at) VALUES (?, 10, 1, 1.0)", [(str(d),) for d in layers]
-        )
-        await connection.executemany(f"INSERT INTO links VALUES ('{ALPINE}', ?)", [(str(d),) for d in layers])
-    await add_image(tables, ALPINE, "1", OWN)
-    marked = "SELECT count(*) FROM blobs WHERE is_leaving = 1"
-    tags = "SELECT 10000 * count(*) FROM tags"
-    links = "SELECT count(*) FROM links"
-
-    async def forget() -> None:
-        assert len((await tables.purge.forget(Wanted(names=[ALPINE]), is_dry=False)).leaving) == 1202
-
-    seen = await count_at_each_turn(database, f"SELECT ({marked}) + ({tags}) UNION ALL {links}", forget())
-
-    both, held = seen[::2], seen[1::2]
-    counts = [count for count in both if count != 10_000]
-    assert (both[0], counts[0], set(both[: -len(counts)])) == (10_000, 0, {10_000})
-    assert max(after - before for before, after in pairwise([*counts, 1202])) == 500
-    assert max(before - after for before, after in pairwise([*held, 0])) == 500
-
-
-@pytest.mark.parametrize(
-    ("change", "tags", "others"),
-    [
-        (f"INSERT INTO pins VALUES ('{ALPINE}', '1', 1.0)", ["1"], {THIRD}),
-        (f"INSERT INTO pins VALUES ('{ALPINE}', '', 1.0)", ["1"], set()),
-        (f"INSERT INTO tags SELECT '{BUSYBOX}', tag, digest, media_type, size, 1.0 FROM tags", [], {THIRD}),
-    ],
-)
-async def test_what_is_needed_since_it_was_decided_stays(
-    tables: Tables, database: Database, change: str, tags: list[str], others: set[Digest]
-) -> None:
-    await add_image(tables, ALPINE, "1", OWN)
-    await tables.links.record(blob_of(THIRD), repository=ALPINE)
-
-    async with asyncio.TaskGroup() as group:
-        async with database.transaction():
-            purging = group.create_task(tables.purge.forget(Wanted(names=[ALPINE]), is_dry=False))
-            await asyncio.sleep(0)  # it asks for its turn
-        async with database.transaction() as connection:
-            await connection.execute(change)
-
-    assert leaving(purging.result()) == {item.digest for item in await tables.usage.list_leaving()} == others
-    assert await tables.tags.list_tags(ALPINE) == tags
-    assert await tables.links.has(ALPINE, THIRD) == (not others)
-
-
-async def test_what_was_marked_before_is_told_with_whatever_is_purged_next(tables: Tables) -> None:
-    first, second = await add_image(tables, ALPINE, "1", OWN), await add_image(tables, ALPINE, "2", BASE)
-    await tables.purge.forget(Wanted(names=[ALPINE]), is_dry=False)
-    await add_tag(tables, BUSYBOX, "1", second)
-
-    for is_dry in (True, False):
-        purged = await tables.purge.forget(Wanted(names=[ALPINE]), is_dry=is_dry)
-        assert ({item.digest for item in purged.left}, purged.is_known) == ({first, OWN}, False)
-    await tables.pins.add(BUSYBOX, "1", now=1.0)
-    assert {item.digest for item in await tables.usage.list_leaving()} == {first, OWN}

@@ -26,7 +26,7 @@ async def marked(tables: Tables, blobs: BlobStore) -> list[Candidate]:
         await blobs.put(digest_of(content), content)
         row = BlobRow(digest=digest_of(content), size=len(content), is_public=True, stored_at=1.0, worth=float(rank))
         await tables.links.record(row, repository="docker.io/library/base")
-    chosen, _ = await tables.usage.mark_leaving(FIRST, need=100, most=100)
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=3 * 4096, most=100)
     return chosen
 
 
@@ -83,9 +83,8 @@ async def test_what_came_back_in_the_meantime_keeps_its_row(
     await blobs.put(back.digest, CONTENTS[0])
     row = BlobRow(digest=back.digest, size=back.size, is_public=True, stored_at=2.0)
     await tables.links.record(row, repository="docker.io/library/base")
-    await tables.usage.mark_leaving(FIRST, need=100, most=100)
+    await tables.usage.mark_leaving(FIRST, need=3 * 4096, most=100)
 
     await tables.usage.forget(removed.gone, blobs.has)
 
-    assert [await tables.links.find(item.digest) is not None for item in marked] == [True, False, False]
-    assert await tables.usage.is_leaving(back.digest)
+    assert [await tables.usage.is_leaving(item.digest) for item in marked] == [True, False, False]

@@ -1,15 +1,19 @@
 """How much room there is, by what lies on the disk."""
 
+import asyncio
+import fcntl
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from proxycache.oci.digest import digest_of
+from proxycache.oci.digest import Digest, digest_of
 from proxycache.store.layout import Layout
 from proxycache.store.settings import StorageSettings
 from proxycache.store.space import Space
+from tests.disk import open_files
 
 DIGEST, OTHER = digest_of(b"a"), digest_of(b"b")
 MIB = 1024 * 1024
@@ -174,8 +178,7 @@ async def test_what_is_published_and_may_have_no_row_counts_until_that_was_seen_
     own, other = space_of(layout), space_of(layout)
     before = own.available(0)
     for digest in (DIGEST, OTHER):
-        layout.blob(digest).parent.mkdir(parents=True)
-        layout.blob(digest).touch()
+        publish(layout, digest)
     let_other_process(lambda: other.reserve(OTHER, 10 * MIB, 0))
     other.reserve(DIGEST, 10 * MIB, 0)
 
@@ -197,3 +200,76 @@ async def test_both_kinds_of_promises_end_together(layout: Layout) -> None:
 
     assert not layout.reservation(DIGEST).exists()
     assert not space.allowance.given
+
+
+def publish(layout: Layout, digest: Digest) -> None:
+    layout.blob(digest).parent.mkdir(parents=True)
+    layout.blob(digest).touch()
+
+
+async def test_what_was_given_ends_without_a_thread(layout: Layout) -> None:
+    space = space_of(layout)
+    spent = space.allowance.spent
+    promise_to_small_blobs(space)
+    space.allowance.renewed(spent)
+    assert space.allowance.give(DIGEST, 4096)
+    threads = ThreadPoolExecutor(1)
+    threads.shutdown()  # whoever needs one fails
+    asyncio.get_running_loop().set_default_executor(threads)
+
+    await space.release(DIGEST)
+
+    assert not space.allowance.given
+
+
+def test_own_promises_are_counted_without_opening_their_files(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = space_of(layout), space_of(layout)
+    before = own.available(0)
+    own.reserve(DIGEST, 4 * MIB, 0)
+    other.reserve(OTHER, 8 * MIB, 0)
+    opened, really_open = [], os.open
+
+    def note(path: Path, *more: int) -> int:
+        opened.append(path)
+        return really_open(path, *more)
+
+    monkeypatch.setattr(os, "open", note)
+
+    assert own.available(0) == before - 12 * MIB
+    assert opened == [layout.reservation(OTHER)]
+
+
+async def test_a_promise_whose_row_could_not_be_made_is_left_behind_and_holds_no_file_open(layout: Layout) -> None:
+    own = space_of(layout)
+    before = own.available(0)
+    own.reserve(DIGEST, 10 * MIB, 0)
+    publish(layout, DIGEST)
+    assert own.left_behind() == []
+    assert open_files(layout.spools) == [str(layout.reservation(DIGEST))]
+
+    await own.leave(DIGEST)
+
+    assert open_files(layout.spools) == []
+    assert (own.left_behind(), own.available(0)) == ([DIGEST], before - 10 * MIB)
+    await own.release(DIGEST)
+    assert (own.left_behind(), own.available(0)) == ([], before)
+
+
+async def test_a_promise_that_ends_while_it_is_made_breaks_nothing(layout: Layout) -> None:
+    space = space_of(layout)
+    path = layout.reservation(DIGEST)
+    loop = asyncio.get_running_loop()
+    looking = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(looking, fcntl.LOCK_EX)  # as who looks whether a process lives: its maker waits for us
+
+    reserving = loop.run_in_executor(None, space.reserve, DIGEST, MIB, 0)
+    while len(open_files(path)) < 2:
+        await asyncio.sleep(0.001)
+    releasing = loop.create_task(space.release(DIGEST))
+    await asyncio.wait([releasing], timeout=0.2)  # it waits for the other
+    os.close(looking)
+
+    assert await reserving <= 0
+    await releasing
+    assert not path.exists()
+    assert open_files(path) == []

@@ -75,12 +75,40 @@ async def test_forgetting_gives_the_room_back_and_raises_the_level(tables: Table
     assert [(item.digest, item.rank) for item in chosen] == [(later, 8.0)]
 
 
-async def test_what_was_marked_by_somebody_who_died_leaves_first(tables: Tables) -> None:
+async def test_what_somebody_marked_before_is_told_apart_from_what_is_chosen_now(tables: Tables) -> None:
     marked = await add(tables, "marked", worth=1.0)
     await leaving(tables, 1)
-    await add(tables, "other", worth=0.5)
+    other = await add(tables, "other", worth=0.5)
 
-    assert await leaving(tables, 1) == [marked]
+    assert [item.digest for item in await tables.usage.list_leaving()] == [marked]
+    assert await leaving(tables, 8192) == [other]
+
+
+async def test_the_search_goes_on_behind_what_was_chosen_and_stayed(tables: Tables) -> None:
+    first, second = await add(tables, "first", worth=1.0), await add(tables, "second", worth=2.0)
+
+    chosen, after = await tables.usage.mark_leaving(FIRST, need=1, most=10)
+    assert after is not None
+    more, _ = await tables.usage.mark_leaving(after, need=1, most=10)
+
+    assert [item.digest for item in chosen + more] == [first, second]
+
+
+async def test_what_is_smaller_than_a_block_gives_a_block(tables: Tables) -> None:
+    first, second = await add(tables, "first", worth=1.0, size=100), await add(tables, "second", worth=2.0, size=100)
+    await add(tables, "third", worth=3.0, size=100)
+
+    assert await leaving(tables, 8192) == [first, second]
+
+
+async def test_a_pin_holds_that_came_after_the_mark(tables: Tables) -> None:
+    marked = await add(tables, "marked", worth=1.0)
+    chosen, _ = await tables.usage.mark_leaving(FIRST, need=1, most=1)
+    assert (await tables.usage.is_leaving(marked), await tables.usage.choose_unneeded(chosen)) == (True, chosen)
+
+    await tables.pins.add(NAME, "", now=1.0)
+
+    assert (await tables.usage.is_leaving(marked), await tables.usage.choose_unneeded(chosen)) == (False, [])
 
 
 async def test_what_is_read_stays_and_may_be_stored_again_while_it_leaves(tables: Tables) -> None:
@@ -127,7 +155,7 @@ async def test_a_pinned_tag_keeps_all_that_it_is_made_of(tables: Tables) -> None
 
     assert await leaving(tables, 100_000) == [other]
     assert await tables.pins.remove("docker.io/library/pinned", "1")
-    assert set(await leaving(tables, 100_000)) == {other, layer, manifest}
+    assert set(await leaving(tables, 100_000)) == {layer, manifest}
 
 
 async def test_where_to_go_on_is_told_even_if_all_of_a_batch_is_pinned(tables: Tables) -> None:
@@ -156,3 +184,19 @@ async def test_what_is_pinned_or_owned_is_not_evictable(tables: Tables, database
 
     assert await tables.usage.cached_bytes() == 3 * 4096
     assert await tables.usage.evictable_bytes() == 4096
+
+
+async def test_what_is_pinned_is_looked_for_again_only_after_something_changed(
+    tables: Tables, database: Database
+) -> None:
+    await add(tables, "a", worth=1.0, size=8192)
+    asked: list[str] = []
+    async with database.reading() as reader:
+        await reader.set_trace_callback(asked.append)
+
+    for _ in range(3):
+        assert await tables.usage.evictable_bytes() == 8192
+
+    assert sum("pins" in statement for statement in asked) == 1
+    await tables.pins.add(NAME, "", now=1.0)
+    assert await tables.usage.evictable_bytes() == 0
