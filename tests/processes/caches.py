@@ -24,6 +24,7 @@ from proxycache.store.spool_record import Progress, SpoolRecord, SpoolState
 REPOSITORY = Path(__file__).parents[2]
 NAME = "library/alpine"
 PATIENCE_SECONDS = 20.0
+_DEAD_STATES = "ZX"  # of /proc/PID/stat (proc(5))
 CONFIG = """\
 [server]
 listen = "127.0.0.1:{port}"
@@ -236,10 +237,10 @@ class RunningCache:
     # --- workers ---
 
     def workers(self) -> list[int]:
-        """Return the workers, the oldest first."""
+        """Return the workers, the oldest first; not one that has died and that its supervisor has not yet buried."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         try:
-            return sorted(map(int, children.read_text().split()), key=_started_at)
+            return sorted(filter(_is_alive, map(int, children.read_text().split())), key=_started_at)
         except (FileNotFoundError, ProcessLookupError):
             return []
 
@@ -368,6 +369,10 @@ def leave_spool(layout: Layout, digest: str, content: bytes, *, size: int | None
     record.close()
 
 
+def _is_alive(pid: int) -> bool:
+    return _stat_fields(pid)[0] not in _DEAD_STATES
+
+
 def _started_at(pid: int) -> int:
     return int(_stat_fields(pid)[19])
 
@@ -375,7 +380,7 @@ def _started_at(pid: int) -> int:
 def _stat_fields(pid: int) -> list[str]:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return ["0"] * 50
+    return ["X"] + ["0"] * 49
 
 
 def _find_inode(local_port: int, remote_port: int) -> str | None:
