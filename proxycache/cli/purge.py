@@ -13,8 +13,9 @@ from proxycache.clock import SystemClock
 from proxycache.config.errors import ConfigError
 from proxycache.config.units import parse_duration
 from proxycache.store.blobs import BlobStore
+from proxycache.store.database import batches
 from proxycache.store.layout import Layout
-from proxycache.store.purge import Purged, Wanted, batches
+from proxycache.store.purge import Purged, Wanted
 from proxycache.store.removal import Removed, remove_files
 from proxycache.store.tables import Tables
 from proxycache.store.usage import Candidate

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from proxycache.clock import Clock
 from proxycache.maintenance.schedule import run_hourly_in_turn
 from proxycache.store.blobs import BlobStore
+from proxycache.store.database import batches
 from proxycache.store.garbage import Foreseen, Garbage, Moment
 from proxycache.store.leases import Leases
-from proxycache.store.purge import batches
 from proxycache.store.removal import Removed, remove_files
 from proxycache.store.usage import Candidate, Usage
 

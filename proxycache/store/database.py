@@ -21,7 +21,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -33,7 +33,16 @@ BUSY_SECONDS = 5.0
 GENERATION_BUSY_SECONDS = 0.05  # it can wait for a recovery after a crash only, and the event loop waits with it
 SCHEMA_VERSION = len(MIGRATIONS)
 _LOG_BYTES = 4 * 1024 * 1024  # the write-ahead log gives back what a long transaction made it take
+_ROWS_AT_ONCE = 500  # of one transaction: others wait for it
 UNLIMITED = 2**53  # a LIMIT that SQLite and PostgreSQL both take for none
+
+
+T = TypeVar("T")
+
+
+def batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield `rows`, no more at a time than one transaction is to write."""
+    return (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
 
 
 class Database:

@@ -7,13 +7,13 @@ or after it: then it finds the content gone, and says so to its client.
 """
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import aiosqlite
 
 from proxycache.oci.digest import Digest, parse_digest
-from proxycache.store.database import Database
+from proxycache.store.database import Database, batches
 from proxycache.store.pins import find_pinned
 from proxycache.store.unneeded import Unneeded, find_unneeded
 
@@ -48,7 +48,6 @@ _FORGET_MANIFEST = (
     "DELETE FROM manifest_references WHERE manifest = ?",
     "DELETE FROM manifests WHERE digest = ?",
 )
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +101,7 @@ class Garbage:
 
     async def let_go(self, orphans: Sequence[Digest]) -> None:
         """Give up those that are still orphans: to the cache, or marked as leaving, so that their files may go."""
-        for batch in _batches(orphans):
+        for batch in batches(orphans):
             async with self._database.transaction() as connection:
                 for digest in batch:
                     await _let_go(connection, digest)
@@ -125,10 +124,6 @@ class _Undo(Exception):
 
 def _is_busy(name: str, last_linked_at: float, moment: Moment) -> bool:
     return name in moment.uploading or last_linked_at >= moment.now - GRACE_SECONDS
-
-
-def _batches(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
-    return (digests[start : start + _BATCH] for start in range(0, len(digests), _BATCH))
 
 
 async def _remove_unneeded(connection: aiosqlite.Connection, repository: str, before: float) -> int:

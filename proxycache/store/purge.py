@@ -9,19 +9,17 @@ and then links, since these are what all the rest is found by. Who is killed in 
 write, has forgotten less, and is done by asking again. What is pulled meanwhile loses its mark, and stays.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-from proxycache.store.database import Database
+from proxycache.store.database import Database, batches
 from proxycache.store.pins import find_pinned
 from proxycache.store.purge_plan import Group, Plan, Wanted, choose_leaving, make_plan
 from proxycache.store.unneeded import find_unneeded, put_back
 from proxycache.store.usage import MARK, Candidate
 
-__all__ = ["Purge", "Purged", "Wanted", "batches"]
+__all__ = ["Purge", "Purged", "Wanted"]
 
-_MOST_AT_ONCE = 500  # rows of one transaction
 _COUNT_REVOCATION = "UPDATE revocations SET count = count + 1"
 # A pin that has come since the decision keeps what it names.
 _FORGET_TAG = """
@@ -47,8 +45,6 @@ _FORGET_ORIGIN = """
     )
 """
 _FORGET_LEARNT = "DELETE FROM learnt_bases WHERE repository = ?"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +133,3 @@ def _tell_forgotten(wanted: Wanted, plan: Plan) -> list[str]:
     if wanted.is_all and wanted.used_before is None:
         return sorted({name for name, _ in (*plan.links, *(tag.key for tag in plan.tags))})
     return sorted({":".join(tag.key) for tag in plan.tags})
-
-
-def batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield `rows`, no more at a time than one transaction is to write."""
-    return (rows[start : start + _MOST_AT_ONCE] for start in range(0, len(rows), _MOST_AT_ONCE))
