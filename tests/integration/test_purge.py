@@ -13,6 +13,15 @@ NAME = "library/alpine"
 CANONICAL = f"docker.io/{NAME}"
 
 
+@pytest.fixture
+async def pulled(cache: Cache, upstream: FakeRegistry) -> Image:
+    """An image of one layer, that is held."""
+    added = upstream.add_image(NAME, image(layers=1), tag="1")
+    await pull(cache, added)
+    await cache.wait_for_fills(2)
+    return added
+
+
 async def pull(cache: Cache, pulled: Image) -> None:
     assert (await cache.get_manifest(NAME, "1")).body == pulled.body
     for content in pulled.blobs():
@@ -30,11 +39,8 @@ async def purge(cache: Cache, wanted: Wanted) -> set[str]:
 
 @pytest.mark.parametrize("wanted", [Wanted(names=[CANONICAL]), Wanted(names=[CANONICAL], is_tag="1".__eq__)])
 async def test_what_was_purged_while_it_was_read_stays_once_it_is_pulled_again(
-    cache: Cache, upstream: FakeRegistry, wanted: Wanted
+    cache: Cache, upstream: FakeRegistry, pulled: Image, wanted: Wanted
 ) -> None:
-    pulled = upstream.add_image(NAME, image(layers=1), tag="1")
-    await pull(cache, pulled)
-    await cache.wait_for_fills(2)
     layer = parse_digest(pulled.layers[0].digest)
     reader = cache.parts.fill_services.blobs.open(layer)
     assert reader is not None
@@ -52,11 +58,8 @@ async def test_what_was_purged_while_it_was_read_stays_once_it_is_pulled_again(
 
 
 async def test_what_a_tag_has_come_to_need_is_not_collected_though_nobody_has_read_it_since(
-    cache: Cache, upstream: FakeRegistry
+    cache: Cache, pulled: Image
 ) -> None:
-    pulled = upstream.add_image(NAME, image(layers=1), tag="1")
-    await pull(cache, pulled)
-    await cache.wait_for_fills(2)
     layer = parse_digest(pulled.layers[0].digest)
     reader = cache.parts.fill_services.blobs.open(layer)
     assert reader is not None
